@@ -1,0 +1,38 @@
+"""Very deep residual networks, f(h(x) + F(x)), and the experiments on h and f.
+
+    import resnet_jax
+    config = resnet_jax.load_config("configs/resnet.py:depth=20,digits")
+    model = resnet_jax.build_model(config.model, classes=10)
+    result = resnet_jax.train_run(config, "runs/notebook")
+    run = resnet_jax.load_run("runs/notebook")
+
+Names are imported when first used: reading a config needs no JAX.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+  "UserError": ("errors", "UserError"),
+  "build_model": ("models", "build"),
+  "default_config": ("config", "default_config"),
+  "load_config": ("config", "load_file"),
+  "load_data": ("data", "load"),
+  "load_run": ("api", "load_run"),
+  "shortcut": ("models", "shortcut"),
+  "train_run": ("train", "train"),
+  "unit": ("models", "unit"),
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str):
+  if name not in _PUBLIC:
+    raise AttributeError(f"module 'resnet_jax' has no attribute {name!r}")
+  module, attribute = _PUBLIC[name]
+  return getattr(importlib.import_module(f"resnet_jax.{module}"), attribute)
+
+
+def __dir__():
+  return sorted(__all__)

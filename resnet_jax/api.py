@@ -1,0 +1,80 @@
+"""Runs as objects, for a notebook: load one, apply it, evaluate it."""
+
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from resnet_jax import train, workdir
+from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.data import augment
+from resnet_jax.errors import UserError
+from resnet_jax.models import ResNet
+
+
+class Run(NamedTuple):
+  """A trained network: `run(images)` gives logits."""
+
+  config: Any
+  model: ResNet
+  variables: dict[str, Any]  # params and batch_stats, for model.apply
+  step: int
+  setup: train.Setup
+
+  def __call__(self, images) -> jax.Array:
+    """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes]."""
+    test = self.setup.test
+    images = augment.normalize(jnp.asarray(images), test.mean, test.scale, self.setup.task.dtype)
+    return self.model.apply(self.variables, images)
+
+
+def load_run(directory: str | os.PathLike, checkpoint: str = "last", config=None) -> Run:
+  """The network that the run in `directory` has trained; nothing there is written.
+
+  Args:
+    directory: the run's workdir.
+    checkpoint: last, best or a step.
+    config: the run's own where None.
+
+  Raises:
+    UserError: there is no run, or no such checkpoint that is whole.
+  """
+  path = pathlib.Path(directory)
+  own = workdir.read_config(path)
+  if own is None:
+    raise UserError(f"{path} holds no run")
+  setup = train.setup(own if config is None else config)
+  checkpoints = Checkpoints(path, lambda text: print(f"warning: {text}"))
+  if checkpoint not in ("last", "best") and not checkpoint.isdigit():
+    raise UserError(f"--checkpoint={checkpoint!r} is unknown; write last, best or a step")
+  step = int(checkpoint) if checkpoint.isdigit() else None
+  restored = checkpoints.restore(setup.template, step)
+  if restored and checkpoint == "best":
+    restored = checkpoints.restore(setup.template, restored[1]["best_step"])
+  if not restored:
+    there = ", ".join(map(str, checkpoints.steps())) or "none"
+    raise UserError(f"{path} has no whole checkpoint {checkpoint!r}; there are: {there}")
+  state, position = restored
+  return Run(setup.config, setup.task.model, state.variables, position["step"], setup)
+
+
+def evaluate(config, directory, checkpoint: str = "last", predictions: str | None = None):
+  """Prints a run's test error; saves predictions and labels for every example where asked to."""
+  run = load_run(directory, checkpoint, config)
+  evaluation = train.evaluate(run.setup.task, run.variables, run.setup.test)
+  assert evaluation is not None
+  labels = run.setup.dataset.test.labels
+  wrong = int(np.sum(evaluation.predictions != labels))
+  print(
+    f"step {run.step}: test error {evaluation.error:.2f} % ({wrong} of {len(labels)}), "
+    f"loss {evaluation.loss:.4f}"
+  )
+  if predictions:
+    try:
+      np.savez(predictions, predictions=evaluation.predictions, labels=labels)
+    except OSError as error:
+      raise UserError(f"--predictions={predictions} cannot be written: {error.strerror}") from None
+  return evaluation

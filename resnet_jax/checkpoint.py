@@ -1,0 +1,163 @@
+"""Checkpoints by Orbax: the last three and the best, each with a digest of what it holds.
+
+A step is trusted only if it restores with the shapes, types and digest it was saved with;
+one that does not is passed over, with the reason, for the one before it.
+"""
+
+import hashlib
+import json
+import logging
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+KEPT = 3
+# What Orbax and TensorStore raise for a file that is missing, damaged or cannot be written.
+FAULTS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+class Checkpoints:
+  """The checkpoints of one run, in `workdir/checkpoints`; nothing is written before `save`.
+
+  A checkpoint is a tree of arrays and a JSON-able `position`.
+  """
+
+  def __init__(self, workdir: pathlib.Path, warn: Callable[[str], None]):
+    self.directory = workdir.absolute() / "checkpoints"
+    self.warn = warn
+    self.best_step: int | None = None
+    self.last_good: int | None = None
+    self.failure: str | None = None
+    self._saving: int | None = None
+    self._manager: ocp.CheckpointManager | None = None
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every step of its work
+
+  def steps(self) -> list[int]:
+    """The steps that have a folder, whole or not, newest first."""
+    if not self.directory.is_dir():
+      return []
+    return sorted((int(p.name) for p in self.directory.iterdir() if p.name.isdigit()), reverse=True)
+
+  def restore(self, template: Any, step: int | None = None) -> tuple[Any, dict] | None:
+    """The newest checkpoint that is whole, or that of `step`; None where there is none.
+
+    Args:
+      template: a tree of `jax.ShapeDtypeStruct` with shardings.
+      step: the one to restore, or None for the newest.
+    """
+    for candidate in self.steps():
+      if step in (None, candidate):
+        try:
+          restored = self._read(candidate, template)
+        except FAULTS as error:
+          reason = str(error).strip().splitlines() or [type(error).__name__]
+          self.warn(f"checkpoint {candidate} is damaged and passed over: {reason[0][:200]}")
+          continue
+        self.last_good = candidate
+        return restored
+    return None
+
+  def _read(self, step: int, template: Any) -> tuple[Any, dict]:
+    with ocp.CheckpointManager(
+      self.directory, options=ocp.CheckpointManagerOptions(read_only=True)
+    ) as manager:
+      restored = manager.restore(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(template), position=ocp.args.JsonRestore()
+        ),
+      )
+    state, position = restored["state"], restored["position"]
+    if position.get("digest") != digest(state, position):
+      raise ValueError("its digest does not fit what it holds")
+    return state, {key: value for key, value in position.items() if key != "digest"}
+
+  def discard_after(self, step: int) -> None:
+    """Sets aside the checkpoints after `step`, which were passed over: Orbax would skip its own
+    later saves at or below them."""
+    for later in self.steps():
+      if later > step:
+        target = self.directory.with_name("checkpoints_damaged") / str(later)
+        target.parent.mkdir(exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        (self.directory / str(later)).rename(target)
+
+  def save(self, step: int, state: Any, position: dict[str, Any]) -> None:
+    """Begins to save; `failure` tells afterwards what went wrong with this save or the last."""
+    self.settle()
+    if step == self.last_good:
+      return
+    position = position | {"digest": digest(state, position)}
+    args = ocp.args.Composite(
+      state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
+    )
+    try:
+      if not self.manager.save(step, args=args, force=True):
+        raise RuntimeError(f"Orbax declined to save step {step}")
+      self._saving = step
+    except FAULTS as error:
+      self._failed(step, error)
+
+  def settle(self) -> None:
+    """Waits until what was begun is on the disk, or has failed."""
+    if self._saving is None:
+      return
+    step, self._saving = self._saving, None
+    try:
+      self.manager.wait_until_finished()
+      self.manager.check_for_errors()
+      if not (self.directory / str(step) / "position").is_dir():
+        raise OSError(f"checkpoint {step} was not committed")
+      self.last_good, self.failure = step, None
+    except FAULTS as error:
+      self._failed(step, error)
+
+  def _failed(self, step: int, error: Exception) -> None:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if self.failure is None:
+      self.warn(f"checkpoint {step} could not be saved and is tried again: {reason}")
+    self.failure = reason
+    self.close()  # a manager whose save failed remembers the step
+    for leftover in self.directory.glob("*tmp*"):
+      shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(self.directory / str(step), ignore_errors=True)
+
+  @property
+  def manager(self) -> ocp.CheckpointManager:
+    """Orbax's, made at the first save."""
+    if self._manager is None:
+      options = ocp.CheckpointManagerOptions(preservation_policy=self, create=True)
+      self._manager = ocp.CheckpointManager(self.directory, options=options)
+    return self._manager
+
+  def should_preserve(self, checkpoints, *, context) -> list[bool]:
+    """Orbax's question: which of these to keep."""
+    del context
+    last = sorted(c.step for c in checkpoints)[-KEPT:]
+    return [c.step in last or c.step == self.best_step for c in checkpoints]
+
+  def close(self) -> None:
+    """Ends Orbax's threads."""
+    if self._manager is not None:
+      manager, self._manager = self._manager, None
+      try:
+        manager.close()
+      except FAULTS as error:
+        logging.getLogger(__name__).debug("closing after a failed save: %s", error)
+
+
+def digest(state: Any, position: dict[str, Any]) -> str:
+  """SHA-256 over every leaf's path, type, shape and bytes, and over the position."""
+  total = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+    array = np.asarray(leaf)
+    total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+    total.update(np.ascontiguousarray(array).view(np.uint8).data)
+  rest = {key: value for key, value in position.items() if key != "digest"}
+  total.update(json.dumps(rest, sort_keys=True).encode())
+  return total.hexdigest()

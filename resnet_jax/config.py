@@ -1,0 +1,223 @@
+"""The tree of settings of one run, its defaults, and the check that every run starts with.
+
+A config file edits `default_config()`; nothing outside that tree is accepted. This module
+imports nothing of JAX, so that config files stay cheap to read.
+"""
+
+import difflib
+import importlib.util
+import json
+import math
+import pathlib
+import re
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from resnet_jax.errors import UserError
+
+# Settings whose default is None: the data set's own value is used.
+_OPTIONAL = {"data.pad": int, "data.flip": bool}
+# Settings that are durations: 100, "100", "100 steps", "8 epochs", "50000 examples"; where
+# a share of the run makes sense also "50%".
+DURATIONS = {
+  "optim.warmup",
+  "train.steps",
+  "train.log_every",
+  "train.eval_every",
+  "train.checkpoint_every",
+}
+
+
+def default_config() -> ml_collections.ConfigDict:
+  """The whole tree with its defaults: ResNet-110 on CIFAR-10 as in the papers."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+
+  config.model = ml_collections.ConfigDict()
+  config.model.family = "cifar"  # the stem and the stages: cifar, imagenet
+  config.model.depth = 110
+  config.model.unit = "basic"  # basic, bottleneck, single
+  config.model.shortcut = "identity"  # h(x): see models/shortcuts.py
+  config.model.shortcut_scale = 1.0  # shortcut=scaling
+  config.model.residual_scale = 1.0  # shortcut=scaling: the factor on F
+  config.model.gate_bias = -6.0  # shortcut=exclusive_gating, shortcut_gating
+  config.model.dropout_rate = 0.5  # shortcut=dropout
+  config.model.after_add = "original"  # f and the order in F: see models/units.py
+  config.model.projection = "A"  # where the shape changes: A, B, C
+  config.model.stride_on = "1x1"  # the bottleneck's convolution that strides: 1x1, 3x3
+  config.model.init = "msra"  # msra, msra_fan_out, xavier, pytorch
+  config.model.dtype = "float32"  # of the computation; parameters are float32
+  config.model.norm = ml_collections.ConfigDict()
+  config.model.norm.decay = 0.9
+  config.model.norm.epsilon = 1e-5
+  config.model.norm.group_size = 0  # examples that share statistics; 0: the whole batch
+
+  config.data = ml_collections.ConfigDict()
+  config.data.name = "cifar10"  # digits, or any prepared TFDS image-classification set
+  config.data.dir = ""  # of the prepared TFDS sets; TFDS_DATA_DIR where it is empty
+  config.data.train_split = "train"
+  config.data.test_split = "test"
+  config.data.batch_size = 128
+  config.data.pad = config_dict.placeholder(int)  # pixels; None: the data set's own
+  config.data.flip = config_dict.placeholder(bool)  # None: the data set's own
+  config.data.normalize = "pixel_mean"  # pixel_mean, channel_mean_std
+
+  # A duration may be a number or a text, so ml_collections must not insist on the default's
+  # type in these two groups; `check` does.
+  config.optim = ml_collections.ConfigDict(type_safe=False)
+  config.optim.learning_rate = 0.1
+  config.optim.momentum = 0.9
+  config.optim.nesterov = False
+  config.optim.weight_decay = 1e-4  # on every parameter, as in the papers
+  config.optim.schedule = "step"  # step, cosine, constant
+  config.optim.drop_at = "50%, 75%"  # schedule=step: where the rate is multiplied ...
+  config.optim.drop_factor = 0.1  # ... by this
+  config.optim.warmup = "0 steps"
+  config.optim.warmup_learning_rate = 0.01  # constant while warming up ([R] 4.2)
+
+  config.train = ml_collections.ConfigDict(type_safe=False)
+  config.train.steps = "64000 steps"
+  config.train.log_every = "100 steps"
+  config.train.eval_every = "1000 steps"
+  config.train.checkpoint_every = "1000 steps"
+  return config.lock()
+
+
+def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
+  """`{"model.depth": 110, ...}`: the tree as one level of dotted keys."""
+  flat: dict[str, Any] = {}
+  for key in sorted(config.keys()):
+    value = config[key]
+    if isinstance(value, ml_collections.ConfigDict):
+      flat |= leaves(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = value
+  return flat
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Raises a UserError unless `config` has the keys of the default tree, with their types."""
+  defaults, given = leaves(default_config()), leaves(config)
+  for key in given.keys() - defaults.keys():
+    raise unknown_key(key)
+  for key in defaults.keys() - given.keys():
+    raise UserError(f"config.{key} is missing; its default is {defaults[key]!r}")
+  for key, value in given.items():
+    kinds = (int, str) if key in DURATIONS else (_OPTIONAL.get(key) or type(defaults[key]),)
+    if float in kinds:
+      kinds = (float, int)
+    fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    if not fits and not (value is None and key in _OPTIONAL):
+      names = " or ".join(kind.__name__ for kind in kinds)
+      raise UserError(f"config.{key}={value!r} is of type {type(value).__name__}, not {names}")
+    if isinstance(value, float) and not math.isfinite(value):
+      raise UserError(f"config.{key}={value} is not a finite number")
+  for key in ("data.batch_size", "optim.learning_rate"):
+    if given[key] <= 0:
+      raise UserError(f"config.{key}={given[key]} must be above 0")
+  for key in ("seed", "optim.weight_decay", "optim.momentum", "model.norm.group_size"):
+    if given[key] < 0:
+      raise UserError(f"config.{key}={given[key]} must be 0 or more")
+  group_size, batch_size = given["model.norm.group_size"], given["data.batch_size"]
+  if group_size and batch_size % group_size:
+    raise UserError(
+      f"config.model.norm.group_size={group_size} must divide config.data.batch_size={batch_size}"
+    )
+
+
+def unknown_key(key: str) -> UserError:
+  """An error for a key that the tree lacks, with the nearest one that it has."""
+  known = leaves(default_config())
+  last = key.rsplit(".", 1)[-1]
+  near = difflib.get_close_matches(key, known, n=1) or [
+    name
+    for part in difflib.get_close_matches(last, [name.rsplit(".", 1)[-1] for name in known], n=1)
+    for name in known
+    if name.rsplit(".", 1)[-1] == part
+  ]
+  hint = f"; did you mean config.{near[0]}?" if near else f"; known: {', '.join(known)}"
+  return UserError(f"config.{key} is unknown{hint}")
+
+
+def steps(
+  value: int | str, key: str, batch_size: int, examples: int, total: int | None = None
+) -> int:
+  """A duration in steps: 100, "100 steps", "8 epochs", "50000 examples", or "50%" of `total`.
+
+  Raises:
+    UserError: it is none of these, and `key` names it.
+  """
+  match = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*(steps?|epochs?|examples?|%|)\s*", str(value))
+  try:
+    number, unit = float(match[1]), match[2].rstrip("s")  # type: ignore[index]
+    per_step = {"": 1, "step": 1, "epoch": batch_size / examples, "example": batch_size}
+    if unit == "%":
+      return round(number / 100 * total)  # type: ignore[operator]
+    return math.ceil(number / per_step[unit] - 1e-9)
+  except (TypeError, ValueError):
+    share = ", '50%'" if total is not None else ""
+    raise UserError(
+      f"config.{key}={value!r} is no duration; write 100, '100 steps', '8 epochs' or "
+      f"'50000 examples'{share}"
+    ) from None
+
+
+def load_file(spec: str) -> ml_collections.ConfigDict:
+  """The config of a file, as `--config` takes it: `path.py` or `path.py:argument`.
+
+  Raises:
+    UserError: there is no such file, or it has no `get_config`.
+  """
+  path, _, argument = spec.partition(":")
+  if not pathlib.Path(path).is_file():
+    raise UserError(f"--config={spec!r}: there is no file {path!r}")
+  module_spec = importlib.util.spec_from_file_location("config_file", path)
+  assert module_spec and module_spec.loader
+  module = importlib.util.module_from_spec(module_spec)
+  module_spec.loader.exec_module(module)
+  if not hasattr(module, "get_config"):
+    raise UserError(f"--config={spec!r}: {path!r} has no function get_config")
+  return module.get_config(argument) if argument else module.get_config()
+
+
+def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The tree as plain dictionaries."""
+  return json.loads(config.to_json())
+
+
+def from_json(tree: dict[str, Any]) -> ml_collections.ConfigDict:
+  """The inverse of `to_json`, checked."""
+  config = default_config()
+  try:
+    config.update(tree)
+  except (AttributeError, KeyError, TypeError) as error:
+    raise UserError(f"not a config of this version: {str(error).splitlines()[0][:200]}") from None
+  check(config)
+  return config
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+  """A config file's argument, `"depth=56,digits"`, as `{"depth": 56, "data": "digits"}`.
+
+  Pairs name keys of `config.model`; a word without `=` is the data set's name.
+
+  Raises:
+    UserError: an unknown key, or a value of the wrong type.
+  """
+  model = default_config().model
+  given: dict[str, Any] = {}
+  for part in filter(None, (part.strip() for part in text.split(","))):
+    key, equals, value = part.partition("=")
+    if not equals or key == "data":
+      given["data"] = value or key
+      continue
+    if key not in model or isinstance(model[key], ml_collections.ConfigDict):
+      raise unknown_key(f"model.{key}")
+    try:
+      given[key] = type(model[key])(value)
+    except ValueError:
+      kind = type(model[key]).__name__
+      raise UserError(f"config.model.{key}={value!r} is not of type {kind}") from None
+  return given

@@ -1,0 +1,31 @@
+"""The picture of a run, in the tutorial's style: test error solid, training error dashed."""
+
+import pathlib
+from typing import Any
+
+
+def plot(rows: list[dict[str, Any]], path: pathlib.Path, title: str) -> None:
+  """Draws errors in percent against iterations into `path`, whole or not at all."""
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
+  axes = figure.add_subplot()
+  errors = []
+  for split, style, width in (("train", "--", 1.0), ("test", "-", 1.8)):
+    points = sorted((row["step"], row["error"]) for row in rows if row["split"] == split)
+    if points:
+      errors += [error for _, error in points]
+      axes.plot(*zip(*points, strict=True), style, color="#0b5394", linewidth=width, label=split)
+  last = sorted(errors)[: max(1, len(errors) * 3 // 4)]
+  axes.set_ylim(0, min(100, max(5, 1.2 * last[-1]) if last else 100))
+  axes.set_xlim(left=0)
+  axes.set_xlabel("iterations")
+  axes.set_ylabel("error (%)")
+  axes.set_title(title, fontsize=10)
+  axes.grid(alpha=0.3)
+  if errors:
+    axes.legend(frameon=False)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f".partial-{path.name}")
+  figure.savefig(partial)
+  partial.replace(path)

@@ -1,0 +1,69 @@
+"""What every data set is once read: two splits of images on the host, and what is known of them."""
+
+import dataclasses
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+# Pixels of padding before the random crop, and whether a mirrored image keeps its meaning. Other
+# sets get what the papers give CIFAR.
+_AUGMENTATION = {
+  "digits": (1, False),
+  "mnist": (2, False),
+  "emnist": (2, False),
+  "kmnist": (2, False),
+  "fashion_mnist": (2, True),
+  "svhn_cropped": (4, False),
+}
+_CIFAR_AUGMENTATION = (4, True)
+
+
+class Split(NamedTuple):
+  """Images uint8 [N, H, W, C] and their labels int32 [N]."""
+
+  images: np.ndarray
+  labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+  """What is known of a data set before it is read. `shape` is [H, W, C] of one image."""
+
+  name: str
+  shape: tuple[int, int, int]
+  classes: tuple[str, ...]
+  pad: int  # pixels on each side before the random crop
+  flip: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """Both splits, in host memory. `fingerprint` tells two data sets apart in a run's result."""
+
+  info: Info
+  train: Split
+  test: Split
+  fingerprint: str
+
+
+def describe(config, shape: tuple[int, int, int], classes: tuple[str, ...]) -> Info:
+  """The `Info` of `config.data`, with its own augmentation where the config says nothing."""
+  pad, flip = _AUGMENTATION.get(config.name.split("/")[0].split(":")[0], _CIFAR_AUGMENTATION)
+  return Info(
+    name=config.name,
+    shape=shape,
+    classes=classes,
+    pad=pad if config.pad is None else config.pad,
+    flip=flip if config.flip is None else config.flip,
+  )
+
+
+def assemble(info: Info, train: Split, test: Split) -> Dataset:
+  """The data set of two splits, with its fingerprint."""
+  digest = hashlib.sha256(repr((info.name, info.shape, info.classes)).encode())
+  for split in (train, test):
+    digest.update(repr(split.images.shape).encode())
+    digest.update(np.ascontiguousarray(split.images))
+    digest.update(np.ascontiguousarray(split.labels))
+  return Dataset(info, train, test, digest.hexdigest()[:16])

@@ -1,0 +1,126 @@
+"""A network's layers, parameters and multiply-adds, from its trace alone: no data, no arrays."""
+
+import dataclasses
+import itertools
+import json
+import math
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from resnet_jax import data, models
+from resnet_jax.config import check
+
+LATER_UNIT = re.compile(r"unit(?!1/)\d+")  # a stage's units after its first
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+  """A layer with weights. `number` counts the convolutions and the classifier along the net's
+  main path, from 1; projections and gates stand on the shortcut and have none."""
+
+  number: int | None
+  name: str
+  output: tuple[int, ...]  # H, W, C
+  params: int
+  multiply_adds: int  # for one image
+
+
+def describe(config) -> dict[str, Any]:
+  """`layers`, `params` (of all, BN included), `multiply_adds` (for one image), `depth`, `input`.
+
+  Raises:
+    UserError: the config names no network or no data set.
+  """
+  check(config)
+  models.check(config.model)
+  info = data.info(config.data)
+  return network(config.model, info.shape, len(info.classes))
+
+
+def network(config, shape: tuple[int, ...], classes: int) -> dict[str, Any]:
+  """`describe` of `config.model` for images of [H, W, C]."""
+  model = models.build(config, classes)
+  image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+  variables = jax.eval_shape(model.init, jax.random.key(0), image)
+  traced = jax.make_jaxpr(model.apply)(variables, image)
+  number = itertools.count(1)
+  layers = [
+    Layer(None if name.endswith(("projection", "gate")) else next(number), name, *sizes)
+    for name, *sizes in _expand(traced.jaxpr)
+  ]
+  return {
+    "depth": sum(layer.number is not None for layer in layers),
+    "input": list(shape),
+    "params": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])),
+    "multiply_adds": sum(layer.multiply_adds for layer in layers),
+    "layers": [dataclasses.asdict(layer) for layer in layers],
+  }
+
+
+def _expand(jaxpr):
+  """(name, output, weights, multiply-adds) of every product in a jaxpr, scans unrolled."""
+  for equation in jaxpr.eqns:
+    scope = _path(str(equation.source_info.name_stack))
+    if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+      kernel, output = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
+      yield scope, output[1:], math.prod(kernel), math.prod(output[1:-1]) * math.prod(kernel)
+      continue
+    inner = next((v for v in equation.params.values() if hasattr(v, "eqns")), None)
+    found = [] if inner is None else list(_expand(inner))
+    for index in range(equation.params.get("length", 1)):
+      for name, *sizes in found:
+        name = "/".join(filter(None, (scope, name)))
+        yield name.replace("rest", f"unit{index + 2}"), *sizes
+
+
+def _path(name_stack: str) -> str:
+  """Modules only, without the methods that Flax writes between them."""
+  names = [name for name in name_stack.split("/") if "." not in name and name != "ResNet"]
+  return "/".join(names).replace("first", "unit1")
+
+
+def to_json(config) -> str:
+  """`describe` as JSON."""
+  return json.dumps(describe(config))
+
+
+def to_text(config) -> str:
+  """`describe` as a table; a row for units that are alike, with the layer numbers they span."""
+  from rich.console import Console
+  from rich.table import Table
+
+  found = describe(config)
+  table = Table(title=f"{config.model.unit}, depth {found['depth']}, input {found['input']}")
+  for heading in ("layer", "name", "output"):
+    table.add_column(heading)
+  for heading in ("weights", "multiply-adds"):
+    table.add_column(heading, justify="right")
+  for layers in _alike(found["layers"]):
+    first, last = layers[0], layers[-1]
+    name = LATER_UNIT.sub("units", first["name"]) if len(layers) > 1 else first["name"]
+    span = [str(layer["number"] or "-") for layer in (first, last)]
+    count = f" (x{len(layers)})" if len(layers) > 1 else ""
+    table.add_row(
+      " .. ".join(dict.fromkeys(span)),
+      name + count,
+      " x ".join(map(str, first["output"])),
+      f"{sum(layer['params'] for layer in layers):,}",
+      f"{sum(layer['multiply_adds'] for layer in layers):,}",
+    )
+  console = Console(width=100)
+  with console.capture() as captured:
+    console.print(table)
+  totals = f"{found['params']:,} parameters (BN and biases included), "
+  return captured.get() + totals + f"{found['multiply_adds']:,} multiply-adds an image"
+
+
+def _alike(layers: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+  """Layers grouped: those of one name and shape in a stage's second and later units together."""
+  groups: dict[Any, list[dict[str, Any]]] = {}
+  for layer in layers:
+    name = LATER_UNIT.sub("units", layer["name"])
+    groups.setdefault((name, layer["output"]), []).append(layer)
+  return list(groups.values())

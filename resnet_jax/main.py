@@ -1,0 +1,129 @@
+"""Trains, evaluates or describes the run that a config file names.
+
+    python -m resnet_jax.main --config=configs/preact1001.py:digits --workdir=runs/digits
+    python -m resnet_jax.main --config=configs/resnet.py:depth=56 --mode=describe
+    python -m resnet_jax.main --mode=eval --workdir=runs/digits --predictions=digits.npz
+
+Any setting of the config is a flag: --config.optim.learning_rate=0.05. A run that is stopped goes
+on when the same command is given again. Exit codes: 0 done, 1 bad input or a run that diverged,
+75 preempted, run me again.
+"""
+
+import os
+import pathlib
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from resnet_jax import config as config_lib
+from resnet_jax.errors import EXIT_PREEMPTED, Diverged, Preempted, UserError
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "Config file, such as configs/preact1001.py:digits.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder of the run: metrics, checkpoints, plots, result."
+)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "describe"], "What to do.")
+_JSON = flags.DEFINE_bool("json", False, "With --mode=describe: JSON for machines.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "With --mode=eval: last, best or a step.")
+_PREDICTIONS = flags.DEFINE_string(
+  "predictions", None, "With --mode=eval: an .npz file to save the prediction for every example in."
+)
+_PROFILE = flags.DEFINE_bool("profile", False, "Record a trace of a few steps in WORKDIR/profile.")
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Reads the flags; whatever is wrong with them ends the program with one line."""
+  try:
+    known = config_lib.leaves(config_lib.default_config())
+    for argument in argv[1:]:
+      name, prefix = argument.lstrip("-").split("=")[0], "config."
+      if argument.startswith("-") and name.startswith(prefix):
+        if name.removeprefix(prefix) not in known:
+          raise config_lib.unknown_key(name.removeprefix(prefix))
+      elif argument.startswith(("--config=", "-config=")):
+        path = argument.split("=", 1)[1].split(":")[0]
+        if not pathlib.Path(path).is_file():
+          raise UserError(f"--config={path!r}: there is no such file; see configs/")
+    rest = flags.FLAGS(argv)
+    if rest[1:]:
+      raise UserError(f"{rest[1]!r} is not a flag; settings are written --config.key=value")
+    if _CONFIG.value is not None:
+      config_lib.check(_CONFIG.value)
+    return rest
+  except UserError as error:
+    sys.exit(f"error: {error}")
+  except (flags.Error, TypeError, ValueError, AttributeError, KeyError) as error:
+    sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+
+
+def main(argv: list[str]) -> None:
+  """Runs the mode that the flags ask for."""
+  del argv
+  try:
+    config = _config()
+    if _MODE.value == "describe":
+      _describe(config)
+    elif not _WORKDIR.value:
+      raise UserError("--workdir is missing: name the folder of the run, as --workdir=runs/mine")
+    else:
+      _use_compilation_cache()
+      _evaluate(config) if _MODE.value == "eval" else _train(config)
+  except Preempted as stopped:
+    print(stopped, file=sys.stderr)
+    sys.exit(EXIT_PREEMPTED)
+  except (UserError, Diverged) as error:
+    sys.exit(f"error: {error}")
+
+
+def _config():
+  if _CONFIG.value is not None:
+    return _CONFIG.value
+  if _MODE.value == "eval" and _WORKDIR.value:
+    from resnet_jax import workdir
+
+    config = workdir.read_config(pathlib.Path(_WORKDIR.value))
+    if config is not None:
+      return config
+    raise UserError(f"--workdir={_WORKDIR.value} holds no run to evaluate")
+  raise UserError("--config is missing: name a config file, as --config=configs/preact1001.py")
+
+
+def _train(config) -> None:
+  from resnet_jax import train
+
+  train.train(config, _WORKDIR.value, profile=_PROFILE.value)
+
+
+def _evaluate(config) -> None:
+  from resnet_jax import api
+
+  api.evaluate(config, _WORKDIR.value, _CHECKPOINT.value, _PREDICTIONS.value)
+
+
+def _describe(config) -> None:
+  from resnet_jax import describe
+
+  print(describe.to_json(config) if _JSON.value else describe.to_text(config))
+
+
+def _use_compilation_cache() -> None:
+  """Keeps compiled programs, small ones too, for the next start of any run."""
+  import jax
+
+  if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "resnet_jax" / "xla"))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def run() -> None:
+  """The `resnet_jax` command."""
+  app.run(main, flags_parser=parse)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,34 @@
+"""The devices of a run as a mesh, and what of a run lies where."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from resnet_jax.errors import UserError
+
+
+def build(batch_size: int) -> Mesh:
+  """A mesh of all devices along `data`, over which each batch is spread.
+
+  Raises:
+    UserError: the devices cannot share a batch of that size.
+  """
+  devices = jax.devices()
+  if batch_size % len(devices):
+    below = batch_size - batch_size % len(devices)
+    near = [size for size in (below, below + len(devices)) if size]
+    raise UserError(
+      f"config.data.batch_size={batch_size} cannot be shared by {len(devices)} devices; "
+      f"the nearest: {' and '.join(map(str, near))}"
+    )
+  return Mesh(np.asarray(devices), ("data",))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Everything on every device: parameters, statistics, the data set."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def batched(mesh: Mesh) -> NamedSharding:
+  """The leading axis spread over the devices: a batch."""
+  return NamedSharding(mesh, PartitionSpec("data"))

@@ -1,0 +1,61 @@
+"""From `config.model` to a network; what the config names is looked up and checked here."""
+
+import jax.numpy as jnp
+import ml_collections
+
+from resnet_jax import errors
+from resnet_jax.config import default_config
+from resnet_jax.errors import UserError
+from resnet_jax.models import resnet
+from resnet_jax.models.initializers import KERNEL
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.models.shortcuts import PROJECTIONS, SETTINGS, SHORTCUTS, shortcut
+from resnet_jax.models.units import AFTER_ADD, UNITS, unit
+
+__all__ = ["ResNet", "build", "check", "shortcut", "unit"]
+
+CHOICES = {
+  "family": resnet.WIDTHS,
+  "unit": UNITS,
+  "shortcut": SHORTCUTS,
+  "after_add": AFTER_ADD,
+  "projection": PROJECTIONS,
+  "stride_on": ("1x1", "3x3"),
+  "init": KERNEL,
+  "dtype": ("float32", "bfloat16", "float64"),
+}
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Raises a UserError for a `config.model` that names no network."""
+  for key, known in CHOICES.items():
+    if config[key] not in known:
+      raise errors.unknown(f"model.{key}", config[key], known)
+  defaults = default_config().model
+  for key, readers in SETTINGS.items():
+    if config[key] != defaults[key] and config.shortcut not in readers:
+      raise UserError(
+        f"model.{key}={config[key]} does nothing with shortcut={config.shortcut}; it belongs to "
+        f"{' and '.join(readers)}"
+      )
+  if not 0 <= config.dropout_rate < 1:
+    raise UserError(f"model.dropout_rate={config.dropout_rate} must be at least 0 and below 1")
+  if not 0 <= config.norm.decay < 1 or config.norm.epsilon <= 0:
+    raise UserError(
+      f"model.norm.decay={config.norm.decay} must be in [0, 1) and "
+      f"model.norm.epsilon={config.norm.epsilon} above 0"
+    )
+  resnet.refuse(config)
+  resnet.units_per_stage(config)
+
+
+def build(config: ml_collections.ConfigDict, classes: int) -> ResNet:
+  """The network of `config.model`.
+
+  Raises:
+    UserError: a name, a depth or a combination that makes no network.
+  """
+  check(config)
+  if config.dtype == "float64" and jnp.zeros((), float).dtype != jnp.float64:
+    raise UserError("model.dtype='float64' needs 64-bit JAX: set JAX_ENABLE_X64=1")
+  return ResNet(ml_collections.FrozenConfigDict(config), classes)

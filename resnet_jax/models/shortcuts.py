@@ -1,0 +1,103 @@
+"""h: the shortcut mappings of set 1 ([I] 3), and the projections where the shape changes.
+
+A shortcut is a function of its unit, the unit's input and a random key (None where nothing is
+random). It returns h(x) and the weight of F, and
+may create layers, which then belong to the unit:
+
+    @shortcut("halved")
+    def halved(unit, x, key):
+      return 0.5 * unit.project(x), 1.0
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from resnet_jax.errors import UserError
+
+SHORTCUTS: dict[str, Callable[[Any, jax.Array, jax.Array | None], tuple[Any, Any]]] = {}
+
+# Which of the model's settings a shortcut reads; set away from its default under any other
+# shortcut, a setting would do nothing, which is refused.
+SETTINGS = {
+  "shortcut_scale": ("scaling",),
+  "residual_scale": ("scaling",),
+  "gate_bias": ("exclusive_gating", "shortcut_gating"),
+  "dropout_rate": ("dropout",),
+}
+
+PROJECTIONS = {
+  "A": "zero-padded, subsampled identity where the shape changes",
+  "B": "1x1 convolution where the shape changes",
+  "C": "1x1 convolution in every unit",
+}
+
+
+def shortcut(name: str):
+  """Registers a shortcut mapping under `name`, for `config.model.shortcut`."""
+
+  def register(function):
+    if name in SHORTCUTS:
+      raise UserError(f"shortcut {name!r} is registered already; choose another name")
+    SHORTCUTS[name] = function
+    return function
+
+  return register
+
+
+@shortcut("identity")
+def identity(unit, x, _):
+  """h(x) = x ([I] 2)."""
+  return unit.project(x), 1
+
+
+@shortcut("scaling")
+def scaling(unit, x, _):
+  """h(x) = lambda x, with a factor on F as well ([I] 3.1, constant scaling)."""
+  return unit.config.shortcut_scale * unit.project(x), unit.config.residual_scale
+
+
+@shortcut("exclusive_gating")
+def exclusive_gating(unit, x, _):
+  """h(x) = (1 - g(x)) x, and g(x) on F ([I] 3.1)."""
+  g = unit.gate(x)
+  return (1 - g) * unit.project(x), g
+
+
+@shortcut("shortcut_gating")
+def shortcut_gating(unit, x, _):
+  """h(x) = (1 - g(x)) x, and F as it is ([I] 3.1, shortcut-only gating)."""
+  return (1 - unit.gate(x)) * unit.project(x), 1
+
+
+@shortcut("conv")
+def conv(unit, x, _):
+  """h(x) = W x, a 1x1 convolution in every unit ([I] 3.1)."""
+  return unit.project(x, everywhere=True), 1
+
+
+@shortcut("dropout")
+def dropout(unit, x, key):
+  """h(x) is zero with probability `dropout_rate`, else x ([I] 3.1).
+
+  As the paper describes it: the mask is not rescaled in training, so that the shortcut is
+  scaled by 1 - rate in expectation; in evaluation it is scaled by just that.
+  """
+  x, keep = unit.project(x), 1 - unit.config.dropout_rate
+  if not unit.train or unit.is_initializing():
+    return keep * x, 1
+  return x * jax.random.bernoulli(key, keep, x.shape), 1
+
+
+@shortcut("none")
+def none(*_):
+  """h(x) = 0: a plain net."""
+  return 0, 1
+
+
+def subsample_and_pad(x, features: int, strides: int):
+  """Projection A: every `strides`-th position of x, and zeros for the channels it lacks."""
+  x = x[:, ::strides, ::strides]
+  return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))

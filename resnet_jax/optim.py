@@ -1,0 +1,61 @@
+"""The learning rate's schedule and SGD with momentum in Caffe's form ([R] 4.2, [I] appendix)."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+
+from resnet_jax import config as config_lib
+from resnet_jax import errors
+from resnet_jax.errors import UserError
+
+SCHEDULES = ("step", "cosine", "constant")
+
+
+def schedule(config, total: int, batch_size: int, examples: int) -> Callable:
+  """The learning rate at a step.
+
+  Args:
+    config: `config.optim`.
+    total: steps of the run, which "50%" is a share of.
+    batch_size: of `config.data`, for durations in examples and epochs.
+    examples: in the training set.
+
+  Raises:
+    UserError: an unknown schedule, or a duration that is none.
+  """
+
+  def steps(value, key):
+    return config_lib.steps(value, f"optim.{key}", batch_size, examples, total)
+
+  rate = config.learning_rate
+  if config.schedule == "step":
+    drops = sorted(steps(at, "drop_at") for at in str(config.drop_at).split(","))
+    main = lambda step: (
+      rate * config.drop_factor ** sum(jnp.asarray(step >= at, jnp.int32) for at in drops)
+    )
+  elif config.schedule == "cosine":
+    main = optax.cosine_decay_schedule(rate, total)
+  elif config.schedule == "constant":
+    main = lambda step: jnp.full_like(step, rate, dtype=float)
+  else:
+    raise errors.unknown("optim.schedule", config.schedule, SCHEDULES)
+  warmup = steps(config.warmup, "warmup")
+  return lambda step: jnp.where(step < warmup, config.warmup_learning_rate, main(step))
+
+
+def build(config, learning_rate: Callable) -> optax.GradientTransformation:
+  """SGD with weight decay on every parameter: v := m v + lr (g + decay w), w := w - v.
+
+  The rate is inside the velocity, as in Caffe: when it drops, the velocity keeps its size.
+
+  Raises:
+    UserError: a momentum of one or more, which grows without bound.
+  """
+  if config.momentum >= 1:
+    raise UserError(f"config.optim.momentum={config.momentum} must be below 1")
+  return optax.chain(
+    optax.add_decayed_weights(config.weight_decay),
+    optax.scale_by_learning_rate(learning_rate),
+    optax.trace(decay=config.momentum, nesterov=config.nesterov),
+  )

@@ -1,0 +1,72 @@
+"""What a person at the terminal sees of a run: a bar there, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+LINE_SECONDS = 10.0
+
+
+class Progress:
+  """Shows step, loss, error, images/s and time left; messages stay above the bar."""
+
+  def __init__(self, total: int, console: Any = None):
+    from rich.console import Console
+
+    self.total = total
+    self.console = console or Console(file=sys.stdout, soft_wrap=True, highlight=False)
+    self.bar: Any = None
+    self._last_line = -LINE_SECONDS
+    self._first: tuple[float, int] | None = None
+
+  def __enter__(self) -> "Progress":
+    if self.console.is_terminal:
+      from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+      from rich.progress import Progress as Bar
+
+      self.bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[values]}"),
+        console=self.console,
+      )
+      self.task = self.bar.add_task("training", total=self.total, values="")
+      self.bar.start()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    if self.bar:
+      self.bar.stop()
+
+  def phase(self, text: str) -> None:
+    """Says what goes on while no step is taken."""
+    if self.bar:
+      self.bar.update(self.task, values=f"{text} ...")
+    else:
+      self.console.print(f"{text} ...")
+
+  def message(self, text: str) -> None:
+    """Prints a line that stays."""
+    self.console.print(text, markup=False)
+
+  def update(self, step: int, loss: float, error: float, images_per_second: float) -> None:
+    """Shows the last dispatch: its mean loss, its error in percent, its rate."""
+    now = time.monotonic()
+    if self._first is None:
+      self._first = (now, step)
+    begin, first = self._first
+    left = _clock((self.total - step) * (now - begin) / (step - first)) if step > first else "-:--"
+    rate = f"{images_per_second:.0f}" if images_per_second >= 10 else f"{images_per_second:.1f}"
+    values = f"loss {loss:.4f}  error {error:.2f} %  {rate} images/s  {left} left"
+    if self.bar:
+      self.bar.update(self.task, completed=step, values=values)
+    elif now - self._last_line >= LINE_SECONDS or step == self.total:
+      self._last_line = now
+      self.console.print(f"step {step}/{self.total}  {values}", markup=False)
+
+
+def _clock(seconds: float) -> str:
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,83 @@
+"""A run's folder: whose it is, that nobody else is in it, and what the run was told to do."""
+
+import fcntl
+import json
+import pathlib
+from typing import IO, Any
+
+from resnet_jax import config as config_lib
+from resnet_jax.errors import UserError
+
+# Settings that a resume may change, since they leave the training as it is. `train.steps` and
+# the schedule are compared by the learning rates they give.
+FREE = {
+  "data.dir",
+  "optim.drop_at",
+  "optim.drop_factor",
+  "optim.learning_rate",
+  "optim.schedule",
+  "optim.warmup",
+  "optim.warmup_learning_rate",
+  "train.checkpoint_every",
+  "train.eval_every",
+  "train.steps",
+}
+
+
+def read_config(workdir: pathlib.Path) -> Any:
+  """The config of the run in `workdir`, or None in a new or empty folder.
+
+  Raises:
+    UserError: the folder is not a run's, or cannot be read.
+  """
+  path = workdir / "config.json"
+  try:
+    if path.is_file():
+      return config_lib.from_json(json.loads(path.read_text()))
+    if workdir.exists() and not workdir.is_dir():
+      raise UserError(f"--workdir={workdir} is a file; name a folder")
+    if workdir.is_dir() and any(p.name != ".lock" for p in workdir.iterdir()):
+      raise UserError(
+        f"--workdir={workdir} is not empty and holds no run (no config.json); name a new folder"
+      )
+  except OSError as error:
+    raise UserError(f"--workdir={workdir} cannot be read: {error.strerror}") from None
+  except json.JSONDecodeError as error:
+    raise UserError(f"{path} is damaged ({error}); restore it or take a new --workdir") from None
+  return None
+
+
+def lock(workdir: pathlib.Path) -> IO[str]:
+  """Creates the folder if need be and holds it until the file returned is closed.
+
+  Raises:
+    UserError: it cannot be written, or another run is in it.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    handle = (workdir / ".lock").open("w")
+  except OSError as error:
+    raise UserError(
+      f"--workdir={workdir} cannot be written: {error.strerror}; name a folder that can"
+    ) from None
+  try:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except OSError:
+    handle.close()
+    raise UserError(f"--workdir={workdir} is in use by another run; wait or take another") from None
+  return handle
+
+
+def refuse_changes(old: Any, new: Any) -> None:
+  """Raises a UserError with the keys in which `new` would train otherwise than `old`."""
+  before, after = config_lib.leaves(old), config_lib.leaves(new)
+  changes = [
+    f"{key}: {before[key]!r} -> {after[key]!r}"
+    for key in before
+    if key not in FREE and before[key] != after[key]
+  ]
+  if changes:
+    raise UserError(
+      f"this workdir holds a run of another config ({'; '.join(changes)}); "
+      "undo the change or take a new --workdir"
+    )
