@@ -12,7 +12,8 @@ def on(config, data: str):
 
 def cifar(config, name: str = "cifar10"):
   """64k steps of 128, the rate divided by 10 at half and three quarters ([R] 4.2), after 400
-  steps at 0.01 ([I] appendix)."""
+  steps at 0.01 ([I] appendix).
+  """
   config.data.name = name
   config.data.batch_size = 128
   config.optim.warmup = "400 steps"

@@ -8,4 +8,4 @@ set_up 1
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-exec .venv/bin/python -m pytest -n 2 --dist=loadfile "$@"
+exec .venv/bin/python -m pytest -n 2 --dist=worksteal "$@"

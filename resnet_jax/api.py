@@ -4,7 +4,6 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,7 +23,7 @@ class Run(NamedTuple):
   step: int
   setup: train.Setup
 
-  def __call__(self, images) -> jax.Array:
+  def __call__(self, images) -> Any:
     """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes]."""
     test = self.setup.test
     images = augment.normalize(jnp.asarray(images), test.mean, test.scale, self.setup.task.dtype)

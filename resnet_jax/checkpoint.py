@@ -79,7 +79,8 @@ class Checkpoints:
 
   def discard_after(self, step: int) -> None:
     """Sets aside the checkpoints after `step`, which were passed over: Orbax would skip its own
-    later saves at or below them."""
+    later saves at or below them.
+    """
     for later in self.steps():
       if later > step:
         target = self.directory.with_name("checkpoints_damaged") / str(later)

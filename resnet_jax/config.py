@@ -105,7 +105,9 @@ def check(config: ml_collections.ConfigDict) -> None:
   for key in defaults.keys() - given.keys():
     raise UserError(f"config.{key} is missing; its default is {defaults[key]!r}")
   for key, value in given.items():
-    kinds = (int, str) if key in DURATIONS else (_OPTIONAL.get(key) or type(defaults[key]),)
+    kinds: tuple[type, ...] = (_OPTIONAL.get(key) or type(defaults[key]),)
+    if key in DURATIONS:
+      kinds = (int, str)
     if float in kinds:
       kinds = (float, int)
     fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))

@@ -19,7 +19,8 @@ LATER_UNIT = re.compile(r"unit(?!1/)\d+")  # a stage's units after its first
 @dataclasses.dataclass(frozen=True)
 class Layer:
   """A layer with weights. `number` counts the convolutions and the classifier along the net's
-  main path, from 1; projections and gates stand on the shortcut and have none."""
+  main path, from 1; projections and gates stand on the shortcut and have none.
+  """
 
   number: int | None
   name: str

@@ -94,7 +94,7 @@ def _config():
 def _train(config) -> None:
   from resnet_jax import train
 
-  train.train(config, _WORKDIR.value, profile=_PROFILE.value)
+  train.train(config, str(_WORKDIR.value), profile=_PROFILE.value)
 
 
 def _evaluate(config) -> None:

@@ -78,7 +78,7 @@ def init(task: Task, shape: tuple[int, int, int]) -> TrainState:
 
 def loss_and_logits(model: ResNet, params, batch_stats, images, labels, key=None):
   """Cross-entropy in training mode over normalized images; also the logits and new statistics."""
-  logits, updated = model.apply(
+  logits, updated = model.apply(  # type: ignore[misc]
     {"params": params, "batch_stats": batch_stats},
     images,
     train=True,
@@ -150,6 +150,6 @@ def eval_step(task: Task, variables, examples: Examples, chosen: jax.Array):
   """The class predicted, int32 [batch], and the loss, [batch], of the examples `chosen`."""
   images, labels = task.spread(examples.images[chosen]), task.spread(examples.labels[chosen])
   images = augment.normalize(images, examples.mean, examples.scale, task.dtype)
-  logits = task.model.apply(variables, images)
+  logits: Any = task.model.apply(variables, images)
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   return logits.argmax(-1).astype(jnp.int32), losses

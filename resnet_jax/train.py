@@ -87,7 +87,7 @@ def setup(config) -> Setup:
   replicated = mesh.replicated(devices)
   mean, scale = augment.normalization(dataset.train.images, config.data.normalize)
   train, test = (
-    jax.device_put(steps.Examples(*split, mean, scale), replicated)
+    jax.device_put(steps.Examples(*split, mean, scale), replicated)  # type: ignore[arg-type]
     for split in (dataset.train, dataset.test)
   )
   task = steps.Task(
@@ -201,7 +201,7 @@ class Loop:
     """From where the run stands to its end."""
     durations, position = self.setup.durations, self.position
     self.progress.phase("compiling")
-    rate, count = None, 1
+    count, warm = 1, False
     while True:
       self._measure()
       if position.step >= durations.steps:
@@ -210,11 +210,11 @@ class Loop:
         self._leave()
       ends = [(position.step // every + 1) * every for every in durations[1:]] + [durations.steps]
       count = min(count, min(ends) - position.step, MOST)
-      with self._trace(rate is not None):
+      with self._trace(warm):
         seconds = self._advance(count)
       # The first dispatch compiled: only the later ones tell how fast a step is.
-      count = 1 if rate is None else max(1, int(DISPATCH_SECONDS * count / seconds))
-      rate = self.setup.task.batch_size / seconds if rate is None else rate
+      count = max(1, int(DISPATCH_SECONDS * count / seconds)) if warm else 1
+      warm = True
 
   def _trace(self, warm: bool):
     if not (self.profile and warm):
@@ -274,9 +274,9 @@ class Loop:
     position, durations = self.position, self.setup.durations
     last = position.step == durations.steps
     best = False
-    if position.step and (position.step % durations.eval_every == 0 or last):
-      if position.evaluated != position.step:
-        best = self._evaluate()
+    evaluation_due = position.step and (position.step % durations.eval_every == 0 or last)
+    if evaluation_due and position.evaluated != position.step:
+      best = self._evaluate()
     due = position.step and (position.step % durations.checkpoint_every == 0 or last or best)
     if due or (self.checkpoints.failure and time.monotonic() > self.retry_at):
       self._save()

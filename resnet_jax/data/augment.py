@@ -3,6 +3,8 @@
 The crop comes after the mean is subtracted, so that the padding is zero there, as in the paper.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from resnet_jax import errors
 KINDS = ("pixel_mean", "channel_mean_std")
 
 
-def normalization(train_images: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+def normalization(train_images: np.ndarray, kind: str) -> tuple[Any, Any]:
   """The constants of `normalize`, of images scaled to [0, 1], computed on the host.
 
   Args:

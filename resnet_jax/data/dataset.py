@@ -64,6 +64,6 @@ def assemble(info: Info, train: Split, test: Split) -> Dataset:
   digest = hashlib.sha256(repr((info.name, info.shape, info.classes)).encode())
   for split in (train, test):
     digest.update(repr(split.images.shape).encode())
-    digest.update(np.ascontiguousarray(split.images))
-    digest.update(np.ascontiguousarray(split.labels))
+    digest.update(np.ascontiguousarray(split.images).data)
+    digest.update(np.ascontiguousarray(split.labels).data)
   return Dataset(info, train, test, digest.hexdigest()[:16])

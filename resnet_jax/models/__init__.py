@@ -1,5 +1,7 @@
 """From `config.model` to a network; what the config names is looked up and checked here."""
 
+from collections.abc import Collection
+
 import jax.numpy as jnp
 import ml_collections
 
@@ -14,7 +16,7 @@ from resnet_jax.models.units import AFTER_ADD, UNITS, unit
 
 __all__ = ["ResNet", "build", "check", "shortcut", "unit"]
 
-CHOICES = {
+CHOICES: dict[str, Collection[str]] = {
   "family": resnet.WIDTHS,
   "unit": UNITS,
   "shortcut": SHORTCUTS,

@@ -72,7 +72,7 @@ def _canonical_backward(strides, padding, inputs, dy):
 _canonical.defvjp(_canonical_forward, _canonical_backward)
 
 
-def Conv(features: int, kernel: int, strides: int, config, name: str, bias: float | None = None):  # noqa: N802
+def Conv(features: int, kernel: int, strides: int, config, name: str, bias: float | None = None):
   """An `nn.Conv` of `kernel` x `kernel`; without a bias, or with one that begins at `bias`."""
   from resnet_jax.models.initializers import KERNEL
 

@@ -59,7 +59,8 @@ def single(width):
 def order(after_add: str, convolutions: int) -> tuple[list[str], list[str], list[str]]:
   """The layers of a unit, numbered: before the first convolution, the rest of F, and f.
 
-  `order("full_preact", 2)` is `["BN1", "ReLU"], ["conv1", "BN2", "ReLU", "conv2"], []`. A unit with layers before its first convolution is a pre-activation unit ([I] 4.1).
+  `order("full_preact", 2)` is `["BN1", "ReLU"], ["conv1", "BN2", "ReLU", "conv2"], []`. A unit
+  with layers before its first convolution is a pre-activation unit ([I] 4.1).
   """
   text = re.sub(r"\[(.*)\]", r"\1 " * (convolutions - 1), AFTER_ADD[after_add])
   count = {"conv": itertools.count(1), "BN": itertools.count(1)}
@@ -136,7 +137,7 @@ class ResidualUnit(nn.Module):
     return BatchNorm(**self.config.norm, use_running_average=not self.train, name=name)(x)
 
   def project(self, x, everywhere: bool = False):
-    """x in the shape of F(x): projection A, B or C ([R] 3.3, 4.1).
+    """The input in the shape of F(x): projection A, B or C ([R] 3.3, 4.1).
 
     BN follows the 1x1 convolution in the original units, none in the pre-activation ones.
     """

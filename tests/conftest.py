@@ -1,0 +1,27 @@
+"""Tests run on eight virtual CPU devices, with compiled programs shared between them."""
+
+import os
+import pathlib
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import jax
+import pytest
+
+jax.config.update("jax_threefry_partitionable", True)
+
+
+@pytest.fixture
+def x64():
+  """64-bit JAX for one test."""
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture
+def repository() -> pathlib.Path:
+  """The root of the checkout."""
+  return pathlib.Path(__file__).parent.parent

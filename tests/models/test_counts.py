@@ -1,0 +1,73 @@
+"""Parameters, layers and multiply-adds against the numbers that the papers print."""
+
+import math
+
+import jax
+import pytest
+
+from resnet_jax import describe, models
+from resnet_jax.config import default_config
+
+
+def net(**settings):
+  config = default_config().model
+  config.update(settings)
+  return config
+
+
+PREACT = {"unit": "bottleneck", "projection": "B", "after_add": "full_preact"}
+
+
+@pytest.mark.parametrize(
+  ("settings", "params"),
+  [
+    ({"depth": 20}, 269_722),
+    ({"depth": 32}, 464_154),
+    ({"depth": 44}, 658_586),
+    ({"depth": 56}, 853_018),
+    ({"depth": 110}, 1_727_962),
+    ({"depth": 1202}, 19_421_274),
+    ({"depth": 164, **PREACT}, 1_703_258),
+    ({"depth": 1001, **PREACT}, 10_327_706),
+  ],
+)
+def test_cifar(settings, params):
+  found = describe.network(net(**settings), (32, 32, 3), 10)
+  assert found["params"] == params
+  assert found["depth"] == settings["depth"]
+
+
+@pytest.mark.parametrize(
+  ("depth", "unit", "millions", "multiply_adds"),
+  [
+    (18, "basic", 11.69, 1.8e9),
+    (34, "basic", 21.80, 3.6e9),
+    (50, "bottleneck", 25.56, 3.8e9),
+    (101, "bottleneck", 44.55, 7.6e9),
+    (152, "bottleneck", 60.19, 11.3e9),
+  ],
+)
+def test_imagenet(depth, unit, millions, multiply_adds):
+  config = net(family="imagenet", depth=depth, unit=unit, projection="B")
+  found = describe.network(config, (224, 224, 3), 1000)
+  assert round(found["params"] / 1e6, 2) == millions
+  assert found["depth"] == depth
+  # Published to two digits, projections included.
+  assert found["multiply_adds"] == pytest.approx(multiply_adds, rel=0.02)
+
+
+@pytest.mark.parametrize("settings", [{"depth": 18}, {"depth": 34, "shortcut": "none"}])
+def test_imagenet_forward(settings):
+  config = net(family="imagenet", projection="B", **settings)
+  model = models.build(config, 1000)
+  image = jax.ShapeDtypeStruct((2, 64, 64, 3), "float32")
+  variables = jax.eval_shape(model.init, jax.random.key(0), image)
+  assert jax.eval_shape(model.apply, variables, image).shape == (2, 1000)
+
+
+def test_layers_add_up():
+  found = describe.network(net(depth=110), (32, 32, 3), 10)
+  norms = 2 * (16 * 37 + 32 * 36 + 64 * 36)  # scale and shift of the stem's and each unit's two
+  assert sum(layer["params"] for layer in found["layers"]) + norms + 10 == found["params"]
+  stem = found["layers"][0]
+  assert stem["multiply_adds"] == 32 * 32 * math.prod((3, 3, 3, 16))

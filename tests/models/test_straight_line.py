@@ -1,0 +1,101 @@
+"""Every combination of unit, shortcut and after-add mapping against the papers' formulas."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from straight_line import Net
+
+from resnet_jax import models
+from resnet_jax.config import default_config
+from resnet_jax.errors import UserError
+from resnet_jax.models.shortcuts import SHORTCUTS
+from resnet_jax.models.units import AFTER_ADD, UNITS
+from resnet_jax.steps import loss_and_logits
+
+UNITS_A_STAGE = 3
+
+
+def make(unit, shortcut, after_add, **more):
+  config = default_config().model
+  config.unit, config.shortcut, config.after_add = unit, shortcut, after_add
+  config.depth = 3 * UNITS_A_STAGE * len(UNITS[unit](16)) + 2
+  config.projection = "B" if unit == "bottleneck" else "A"
+  config.dtype = "float64"
+  if shortcut == "scaling":
+    config.shortcut_scale, config.residual_scale = 0.5, 0.7
+  if "gating" in shortcut:
+    config.gate_bias = -1.0
+  config.update(more)
+  return config
+
+
+def compare(config, size=4):
+  """Loss, statistics and gradients of both, from the same weights, none of them trivial."""
+  model = models.build(config, 5)
+  keys = jax.random.split(jax.random.key(1), 5)
+  x = jax.random.normal(keys[0], (4, size, size, 2), jnp.float64)
+  labels = jnp.arange(4) % 5
+  variables = jax.jit(model.init)(keys[1], x)
+  params = jax.tree.map(
+    lambda a: a + 0.1 * jax.random.normal(keys[2], a.shape, a.dtype), variables["params"]
+  )
+  stats = jax.tree.map(
+    lambda a: a + jax.random.uniform(keys[3], a.shape, a.dtype), variables["batch_stats"]
+  )
+
+  def ours(params):
+    loss, (_, new) = loss_and_logits(model, params, stats, x, labels, keys[4])
+    return loss, new
+
+  # Flax derives the key of a stream from the one given; the net hands it to its units.
+  root = model.apply({}, rngs={"dropout": keys[4]}, method=lambda m: m.make_rng("dropout"))
+
+  def theirs(params):
+    net = Net(config, params, stats, root)
+    logits = net.logits(x, UNITS_A_STAGE)
+    return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(4), labels]), net.new
+
+  (loss, new), gradient = jax.jit(jax.value_and_grad(ours, has_aux=True))(params)
+  (loss2, new2), gradient2 = jax.jit(jax.value_and_grad(theirs, has_aux=True))(params)
+  np.testing.assert_allclose(loss, loss2, rtol=1e-11)
+  reader = Net(config, params, new, root)
+  for path, value in new2.items():
+    for name in value:
+      np.testing.assert_allclose(reader.get(new, path)[name], value[name], rtol=1e-8, atol=1e-12)
+  assert sum(a.size for a in jax.tree.leaves(new2)) == sum(a.size for a in jax.tree.leaves(new))
+  scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10 * scale),
+    gradient,
+    gradient2,
+  )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("unit", "shortcut", "after_add"),
+  itertools.product(("basic", "bottleneck", "single"), SHORTCUTS, AFTER_ADD),
+)
+def test_combination(x64, unit, shortcut, after_add):
+  config = make(unit, shortcut, after_add)
+  if shortcut == "none" and after_add in ("bn_after_add", "relu_before_add"):
+    with pytest.raises(UserError, match="make no sense together"):
+      models.build(config, 5)
+    return
+  compare(config)
+
+
+@pytest.mark.parametrize(
+  "more",
+  [
+    {"projection": "B"},
+    {"projection": "C"},
+    {"norm": {"group_size": 2}},
+    {"unit": "bottleneck", "projection": "B", "stride_on": "3x3", "depth": 29},
+  ],
+)
+def test_settings(x64, more):
+  compare(make("basic", "identity", "original", **more), size=8)

@@ -1,0 +1,220 @@
+"""Runs as a user sees them: the command, killed and started again; what it leaves behind."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax import metrics, steps, train
+from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.config import default_config, load_file
+from resnet_jax.errors import Diverged, UserError
+
+SMALL = ["--config=configs/resnet.py:depth=8,digits"] + [
+  f"--config.train.{key}={value}"
+  for key, value in {
+    "steps": 60,
+    "log_every": 7,
+    "eval_every": 20,
+    "checkpoint_every": 10,
+  }.items()
+]
+
+
+def command(repository, workdir, *more):
+  environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(workdir.parent)}
+  return subprocess.Popen(
+    [sys.executable, "-m", "resnet_jax.main", *SMALL, f"--workdir={workdir}", *more],
+    cwd=repository,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def finish(process):
+  output, _ = process.communicate(timeout=300)
+  return process.returncode, output
+
+
+def facts(workdir):
+  return [{k: v for k, v in row.items() if k != "timing"} for row in metrics.read_rows(workdir)]
+
+
+def final_state(workdir: pathlib.Path):
+  config = load_file("configs/resnet.py:depth=8,digits")
+  config.train.steps = 60
+  config.data.batch_size = 32
+  run = train.setup(config)
+  return Checkpoints(workdir, print).restore(run.template)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
+def test_killed_and_started_again_ends_with_the_same_bits(
+  tmp_path, repository, monkeypatch, number, code
+):
+  monkeypatch.chdir(repository)
+  assert finish(command(repository, tmp_path / "whole"))[0] == 0
+  draw = random.Random(int(number))
+  killed = 0
+  for _ in range(12):
+    process = command(repository, tmp_path / "cut")
+    deadline = time.monotonic() + draw.uniform(2, 9)
+    while process.poll() is None and time.monotonic() < deadline:
+      time.sleep(0.02)
+    process.send_signal(number)
+    returned, output = finish(process)
+    if returned == 0:
+      break
+    # Before its handlers stand, a process dies of SIGTERM; nothing is there to save yet.
+    assert returned in (code, -number), output
+    killed += 1
+  else:
+    assert finish(command(repository, tmp_path / "cut"))[0] == 0
+  assert killed
+  assert facts(tmp_path / "cut") == facts(tmp_path / "whole")
+  (one, at_one), (two, at_two) = final_state(tmp_path / "cut"), final_state(tmp_path / "whole")
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+  assert {**at_one, "seconds": 0} == {**at_two, "seconds": 0}
+  result = json.loads((tmp_path / "cut" / "result.json").read_text())
+  assert result["status"] == "done"
+  assert result["steps"] == 60
+
+
+def tiny(**more):
+  config = load_file("configs/resnet.py:depth=8,digits")
+  config.train.update({"steps": 4, "log_every": 2, "eval_every": 2, "checkpoint_every": 2} | more)
+  return config
+
+
+def test_damaged_checkpoint_is_passed_over(tmp_path, repository, monkeypatch, capsys):
+  monkeypatch.chdir(repository)
+  whole = train.train(tiny(), tmp_path / "run")
+  for file in (tmp_path / "run" / "checkpoints" / "4").rglob("*"):
+    if file.is_file() and file.stat().st_size > 3000:
+      content = bytearray(file.read_bytes())
+      content[len(content) // 2] ^= 1
+      file.write_bytes(content)
+  again = train.train(tiny(), tmp_path / "run")
+  assert "checkpoint 4 is damaged and passed over" in capsys.readouterr().out
+  assert again["test_error"] == whole["test_error"]
+  assert (tmp_path / "run" / "checkpoints_damaged" / "4").is_dir()
+
+
+def test_resume_under_other_maths_is_refused(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  train.train(tiny(), tmp_path / "run")
+  other = tiny()
+  other.optim.weight_decay = 0.5
+  with pytest.raises(UserError, match=r"optim.weight_decay: 0.0001 -> 0.5"):
+    train.train(other, tmp_path / "run")
+  with pytest.raises(UserError, match="other learning rates"):
+    train.train(tiny(steps=6), tmp_path / "run")
+
+
+def test_longer_run_goes_on(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+
+  def constant(steps):
+    config = tiny(steps=steps)
+    config.optim.schedule = "constant"
+    return config
+
+  train.train(constant(4), tmp_path / "run")
+  assert train.train(constant(6), tmp_path / "run")["steps"] == 6
+  train.train(constant(6), tmp_path / "whole")
+  assert facts(tmp_path / "run") == facts(tmp_path / "whole")
+
+
+def test_divergence_is_told_and_nothing_saved(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = tiny(steps=200, eval_every=500, checkpoint_every=500)
+  config.optim.learning_rate, config.optim.warmup = 1e30, "0 steps"
+  with pytest.raises(Diverged, match="learning rate 1e.30; the last good checkpoint is none"):
+    train.train(config, tmp_path / "run")
+  assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "diverged"
+  assert not Checkpoints(tmp_path / "run", print).steps()
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--config.model.dept=20"], "did you mean config.model.depth?"),
+    (["--config.optim.learningrate=1"], "did you mean config.optim.learning_rate?"),
+    (["--config.model.depth=deep"], "deep"),
+    (["--config.model.depth=21"], "the nearest: 20 and 26"),
+    (["--config.model.shortcut=identiti"], "did you mean 'identity'?"),
+    (["--config.model.shortcut=none", "--config.model.after_add=bn_after_add"], "no sense"),
+    (["--config.model.gate_bias=-3"], "does nothing with shortcut=identity"),
+    (["--config.data.name=cifar11"], "did you mean 'cifar10'?"),
+    (["--config.data.train_split=training"], "train"),
+    (["--config.train.steps=many"], "is no duration"),
+    (["config.seed=3"], "is not a flag"),
+    (["--config.data.batch_size=0"], "must be above 0"),
+    (["--config.model.norm.group_size=5"], "must divide"),
+  ],
+)
+def test_bad_input_gets_one_line(tmp_path, repository, flags, message):
+  code, output = finish(command(repository, tmp_path / "run", *flags))
+  assert code == 1, output
+  lines = [line for line in output.splitlines() if line.startswith("error:")]
+  assert len(lines) == 1, output
+  assert message in lines[0]
+  assert "Traceback" not in output
+  assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_foreign_workdir_is_refused(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  (tmp_path / "thesis.tex").write_text("mine")
+  with pytest.raises(UserError, match="is not empty and holds no run"):
+    train.train(tiny(), tmp_path)
+
+
+def test_batch_that_devices_cannot_share(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = tiny()
+  config.data.batch_size = 30
+  with pytest.raises(UserError, match="cannot be shared by 8 devices; the nearest: 24 and 32"):
+    train.train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("batch", [7, 64, 512])
+def test_evaluation_counts_every_example_once(monkeypatch, repository, batch):
+  monkeypatch.chdir(repository)
+  monkeypatch.setattr(train, "EVAL_BATCH", batch)
+  run = train.setup(tiny())
+  state = steps.init(run.task, run.dataset.info.shape)
+  evaluation = train.evaluate(run.task, state.variables, run.test)
+  labels = run.dataset.test.labels
+  assert len(evaluation.predictions) == len(labels) == 360
+  assert evaluation.error == 100 * np.mean(evaluation.predictions != labels)
+
+
+def test_one_and_eight_devices_agree(repository, x64, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = default_config()
+  config.update(load_file("configs/resnet.py:depth=8,digits"))
+  config.model.dtype = "float64"
+  run = train.setup(config)
+  losses = []
+  for devices in (1, 8):
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("data",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    task = steps.Task(run.task.model, run.task.optimizer, 32, 1, False, 0, spread)
+    state = jax.jit(lambda t=task: steps.init(t, (8, 8, 1)), out_shardings=sharding)()
+    examples = jax.device_put(run.train, sharding)
+    dispatch = jax.jit(steps.dispatch(task, 50))
+    losses.append(np.asarray(dispatch(state, examples, np.int32(50))[1]["loss"]))
+  np.testing.assert_allclose(*losses, rtol=1e-9)
