@@ -13,7 +13,7 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from resnet_jax import config as config_lib
@@ -62,6 +62,7 @@ def parse(argv: list[str]) -> list[str]:
 def main(argv: list[str]) -> None:
   """Runs the mode that the flags ask for."""
   del argv
+  logging.set_verbosity(logging.WARNING)  # libraries tell of every backend that is not there
   try:
     config = _config()
     if _MODE.value == "describe":

@@ -1,0 +1,67 @@
+"""The digits, and the errors of data sets that are not there."""
+
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from resnet_jax import data
+from resnet_jax.config import default_config
+from resnet_jax.data import augment
+from resnet_jax.errors import UserError
+
+
+def config(**settings):
+  tree = default_config().data
+  tree.update({"name": "digits"} | settings)
+  return tree
+
+
+def test_digits_are_scikit_learns_with_every_fifth_held_out():
+  loaded, source = data.load(config()), load_digits()
+  held_out = np.arange(1797) % 5 == 0
+  assert loaded.test.images.shape == (360, 8, 8, 1)
+  assert loaded.train.images.shape == (1437, 8, 8, 1)
+  assert loaded.train.images.dtype == np.uint8
+  np.testing.assert_array_equal(loaded.test.labels, source.target[held_out])
+  restored = np.round(loaded.train.images[..., 0].astype(float) * 16 / 255)
+  np.testing.assert_array_equal(restored, source.images[~held_out])
+
+
+def test_parts_of_splits():
+  loaded = data.load(config(train_split="train[:100]", test_split="train[100:150]"))
+  whole = data.load(config())
+  np.testing.assert_array_equal(loaded.train.images, whole.train.images[:100])
+  np.testing.assert_array_equal(loaded.test.labels, whole.train.labels[100:150])
+  assert loaded.fingerprint != whole.fingerprint
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"name": "mnist", "dir": "/nonexistent"}, "tfds build mnist"),
+    ({"name": "minst"}, "did you mean 'mnist'"),
+    ({"name": "cifar10", "dir": "/nonexistent"}, "TFDS_DATA_DIR"),
+    ({"test_split": "validation"}, "validation"),
+  ],
+)
+def test_what_is_not_there_is_named(settings, message):
+  with pytest.raises(UserError, match=message):
+    data.load(config(**settings))
+  assert "tensorflow" not in sys.modules
+
+
+def test_info_needs_no_data():
+  info = data.info(config(name="cifar100", dir="/nonexistent"))
+  assert info.shape == (32, 32, 3)
+  assert len(info.classes) == 100
+  assert (info.pad, info.flip) == (4, True)
+
+
+def test_normalization_centres_the_training_set():
+  images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), np.uint8)
+  for kind, axes in (("pixel_mean", 0), ("channel_mean_std", (0, 1, 2))):
+    values = np.asarray(augment.normalize(images, *augment.normalization(images, kind)))
+    np.testing.assert_allclose(values.mean(axes), 0, atol=1e-6)
+  np.testing.assert_allclose(values.std((0, 1, 2)), 1, rtol=1e-5)

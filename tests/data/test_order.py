@@ -1,0 +1,34 @@
+"""The order of examples: whole epochs, and a function of (key, step) alone."""
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax.data.order import batch_indices
+
+KEY = jax.random.key(3)
+
+
+@pytest.mark.parametrize(("examples", "batch"), [(10, 3), (7, 7), (5, 8), (12, 4)])
+def test_each_epoch_sees_every_example_once(examples, batch):
+  steps = 3 * examples
+  line = np.asarray(batch_indices(KEY, 0, steps, batch, examples)).ravel()
+  epochs = line[: len(line) // examples * examples].reshape(-1, examples)
+  np.testing.assert_array_equal(
+    np.sort(epochs, axis=1), np.tile(np.arange(examples), (batch * 3, 1))
+  )
+  assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+@pytest.mark.parametrize("first", [0, 1, 5, 17])
+def test_steps_do_not_depend_on_where_a_dispatch_begins(first):
+  whole = batch_indices(KEY, 0, 30, 4, 11)
+  part = jax.jit(lambda step: batch_indices(KEY, step, 6, 4, 11))(first)
+  np.testing.assert_array_equal(part, whole[first : first + 6])
+
+
+def test_far_beyond_int32_positions():
+  step = 2**31 - 100  # 1.1e12 positions with 512 a step
+  chosen = np.asarray(batch_indices(KEY, step, 3, 512, 50_000))
+  assert chosen.min() >= 0
+  assert chosen.max() < 50_000
