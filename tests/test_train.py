@@ -222,3 +222,26 @@ def test_one_and_eight_devices_agree(repository, x64, monkeypatch):
     dispatch = jax.jit(steps.dispatch(task, 50))
     losses.append(np.asarray(dispatch(state, examples, np.int32(50))[1]["loss"]))
   np.testing.assert_allclose(*losses, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_full_disk_keeps_the_last_good_checkpoint(tmp_path, repository, monkeypatch):
+  disk = tmp_path / "disk"
+  disk.mkdir()
+  mount = ["mount", "-t", "tmpfs", "-o", "size=2500k", "tmpfs", str(disk)]
+  try:
+    subprocess.run(mount, check=True, capture_output=True)
+  except (OSError, subprocess.CalledProcessError):
+    pytest.skip("mounting a small tmpfs is not allowed here")
+  try:
+    monkeypatch.setenv("RESNET_JAX_DISK_PATIENCE", "2")
+    code, output = finish(command(repository, disk / "run"))
+    assert code == 1
+    assert "missing are the checkpoint of step 60" in output
+    assert Checkpoints(disk / "run", print).steps()
+    subprocess.run(["mount", "-o", "remount,size=40m", str(disk)], check=True)
+    code, output = finish(command(repository, disk / "run"))
+    assert code == 0, output
+    assert "resuming at step" in output
+  finally:
+    subprocess.run(["umount", str(disk)], check=True)

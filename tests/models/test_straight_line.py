@@ -32,13 +32,19 @@ def make(unit, shortcut, after_add, **more):
   return config
 
 
+def evaluate(function, *arguments):
+  """The function's value, compiled in a hurry: nets are small here and compiling is what costs."""
+  hurry = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+  return jax.jit(function).lower(*arguments).compile(hurry)(*arguments)
+
+
 def compare(config, size=4):
   """Loss, statistics and gradients of both, from the same weights, none of them trivial."""
   model = models.build(config, 5)
   keys = jax.random.split(jax.random.key(1), 5)
   x = jax.random.normal(keys[0], (4, size, size, 2), jnp.float64)
   labels = jnp.arange(4) % 5
-  variables = jax.jit(model.init)(keys[1], x)
+  variables = evaluate(model.init, keys[1], x)
   params = jax.tree.map(
     lambda a: a + 0.1 * jax.random.normal(keys[2], a.shape, a.dtype), variables["params"]
   )
@@ -58,8 +64,8 @@ def compare(config, size=4):
     logits = net.logits(x, UNITS_A_STAGE)
     return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(4), labels]), net.new
 
-  (loss, new), gradient = jax.jit(jax.value_and_grad(ours, has_aux=True))(params)
-  (loss2, new2), gradient2 = jax.jit(jax.value_and_grad(theirs, has_aux=True))(params)
+  (loss, new), gradient = evaluate(jax.value_and_grad(ours, has_aux=True), params)
+  (loss2, new2), gradient2 = evaluate(jax.value_and_grad(theirs, has_aux=True), params)
   np.testing.assert_allclose(loss, loss2, rtol=1e-11)
   reader = Net(config, params, new, root)
   for path, value in new2.items():
