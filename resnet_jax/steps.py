@@ -112,7 +112,7 @@ def train_step(task: Task, state: TrainState, examples: Examples, chosen: jax.Ar
   total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves((params, batch_stats)))
   metrics = {
     "loss": loss,
-    "wrong": jnp.sum(logits.argmax(-1) != labels),
+    "wrong": jnp.sum(logits.argmax(-1) != labels, dtype=jnp.int32),
     "finite": jnp.isfinite(loss) & jnp.isfinite(total),
   }
   return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
