@@ -41,7 +41,7 @@ def normalization(train_images: np.ndarray, kind: str) -> tuple[Any, Any]:
     mean = shares @ values
     deviation = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
     return np.float32(mean), np.float32(1 / np.where(deviation > 0, deviation, 1))
-  raise errors.unknown("data.normalize", kind, KINDS)
+  raise errors.unknown("config.data.normalize", kind, KINDS)
 
 
 def normalize(images: jax.Array, mean: jax.Array, scale: jax.Array, dtype=jnp.float32) -> jax.Array:

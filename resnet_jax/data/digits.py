@@ -30,8 +30,8 @@ def load(config) -> Dataset:
   }
   return assemble(
     info(config),
-    splits.select("data.train_split", config.train_split, parts),
-    splits.select("data.test_split", config.test_split, parts),
+    splits.select("config.data.train_split", config.train_split, parts),
+    splits.select("config.data.test_split", config.test_split, parts),
   )
 
 

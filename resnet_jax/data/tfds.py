@@ -1,19 +1,30 @@
 """Prepared TFDS image-classification sets by name, read whole, with no TensorFlow."""
 
-import concurrent.futures
-import os
+import io
+import math
 import pathlib
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
+from PIL import Image
 
 from resnet_jax import errors
+from resnet_jax.data import cifar, splits
 from resnet_jax.data.dataset import Dataset, Info, Split, assemble, describe
+from resnet_jax.data.download import Unreachable
 from resnet_jax.errors import UserError
 
 MEMORY = 8 * 2**30  # bytes of images that are read whole
-_CHUNK = 1024  # examples that one thread decodes at a time
+_CHUNK = 1024  # examples that are decoded at a time
+# What TFDS raises for names, versions and folders it cannot make sense of, or not without more
+# packages than are here.
+_UNUSABLE = (ValueError, TypeError, AssertionError, OSError, ImportError, json_format.ParseError)
+# What damage was seen to raise: of the file IndexError, ValueError or RuntimeError, the others of
+# an image.
+_DAMAGE = (IndexError, ValueError, RuntimeError, OSError, SyntaxError, Image.DecompressionBombError)
+_FORMATS = ("PNG", "JPEG", "WEBP")  # TFDS writes the first two; trying all Pillow has is slow
 
 
 def info(config) -> Info:
@@ -22,14 +33,15 @@ def info(config) -> Info:
 
 
 def load(config) -> Dataset:
-  """Both splits, decoded.
+  """Both splits, decoded; CIFAR-10 and CIFAR-100 are prepared first where they are not.
 
   Raises:
     UserError: the set is not prepared, a split does not exist, or an example is damaged.
   """
   builder = _builder(config)
+  _info(config, builder)  # what cannot be used need not be prepared
   if not pathlib.Path(builder.data_dir).is_dir():
-    raise _unprepared(config, builder)
+    builder = _prepared(config, builder)
   return assemble(
     _info(config, builder),
     _read(builder, config, "train_split"),
@@ -38,7 +50,6 @@ def load(config) -> Dataset:
 
 
 def _builder(config) -> Any:
-  tfds.core.utils.gcs_utils._is_gcs_disabled = True  # what is on this machine, and nothing else
   try:
     return tfds.builder(config.name, data_dir=config.dir or None)
   except tfds.core.registered.DatasetNotFoundError:
@@ -46,67 +57,103 @@ def _builder(config) -> Any:
     error = errors.unknown("config.data.name", config.name, names)
     short = str(error).split("choose from")[0] + "choose digits or an image set of TFDS"
     raise UserError(short) from None
-  except (ValueError, AssertionError) as error:
-    reason = str(error).strip().splitlines()[0]
-    raise UserError(f"config.data.name={config.name!r} cannot be opened: {reason}") from None
+  except _UNUSABLE as error:
+    raise UserError(
+      f"config.data.name={config.name!r} cannot be opened: {_first_line(error)}"
+    ) from None
 
 
 def _info(config, builder) -> Info:
-  features, keys = builder.info.features, builder.info.supervised_keys
-  try:
-    image, label = features[keys[0]], features[keys[1]]
-    shape, names = image.shape, tuple(label.names)
-  except (TypeError, KeyError, AttributeError):
+  features = dict(builder.info.features or {})
+  keys = builder.info.supervised_keys or (None, None)
+  image, label = (features.get(key) for key in keys[:2])
+  if not (isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel)):
     raise UserError(
       f"config.data.name={config.name!r} is no image-classification set; cifar10 is one"
-    ) from None
-  if None in shape or len(shape) != 3:
-    raise UserError(
-      f"config.data.name={config.name!r} has images of different sizes; sets of one size fit here"
     )
-  return describe(config, shape, names)
+  if None in image.shape or image.np_dtype != np.uint8:
+    raise UserError(
+      f"config.data.name={config.name!r} has images of different sizes or not of 8 bits, which "
+      "are not supported; cifar10 is a set that fits"
+    )
+  return describe(config, image.shape, tuple(label.names))
 
 
-def _unprepared(config, builder) -> UserError:
-  return UserError(
-    f"config.data.name={config.name!r} is not prepared in {pathlib.Path(builder.data_dir).parent}; "
-    "set TFDS_DATA_DIR or --config.data.dir to where it is, or take the bundled digits "
-    f"(--config=...:digits), or prepare it: pip install -e '.[prepare]' && tfds build "
-    f"{config.name} --file_format=array_record"
-    + (f" --data_dir={config.dir}" if config.dir else "")
+def _prepared(config, builder) -> Any:
+  place = pathlib.Path(builder.data_dir).parents[builder.info.full_name.count("/")]
+  elsewhere = (
+    "set TFDS_DATA_DIR or --config.data.dir to a folder where it is prepared, or take the bundled "
+    "digits (--config=...:digits, config.data.name=digits)"
   )
+  if builder.name not in cifar.NAMES:
+    raise UserError(
+      f"config.data.name={config.name!r} is not prepared in {place}; {elsewhere}, or prepare it: "
+      f"pip install -e '.[prepare]' && tfds build {config.name} --file_format=array_record "
+      f"--data_dir={place}"
+    )
+  try:
+    cifar.prepare(builder)
+  except Unreachable as error:
+    raise UserError(
+      f"config.data.name={config.name!r} is not prepared: {error}; {elsewhere}"
+    ) from None
+  except OSError as error:
+    raise UserError(f"config.data.name={config.name!r} cannot be prepared: {error}") from None
+  return _builder(config)
 
 
 def _read(builder, config, key: str) -> Split:
   name = config[key]
-  try:
-    source = builder.as_data_source(split=name)
-    total = len(source)
-  except (ValueError, AssertionError, KeyError):
-    raise UserError(
-      f"config.data.{key}={name!r} is no split of {config.name}, which has "
-      f"{', '.join(sorted(builder.info.splits))}, and parts such as train[:45000]"
-    ) from None
-  except (OSError, RuntimeError) as error:
-    raise UserError(f"{config.name} in {builder.data_dir} cannot be read: {error}") from None
   image_key, label_key = builder.info.supervised_keys[:2]
+  decoders = {image_key: tfds.decode.SkipDecoding()}  # see _FORMATS
+  try:
+    source = builder.as_data_source(split=name, decoders=decoders)
+  except NotImplementedError:
+    raise UserError(
+      f"config.data.name={config.name!r} in {builder.data_dir} is not prepared as array_record; "
+      "name another folder by --config.data.dir, or delete it and prepare it again"
+    ) from None
+  except (ValueError, AssertionError, KeyError):
+    sizes = {part: known.num_examples for part, known in builder.info.splits.items()}
+    raise splits.wrong(f"config.data.{key}", name, sizes) from None
+  total = len(source)
   shape = builder.info.features[image_key].shape
-  if total * int(np.prod(shape)) > MEMORY or not total:
-    raise UserError(f"config.data.{key}={name!r} has {total} images, which do not fit in memory")
+  if total * math.prod(shape) > MEMORY:
+    raise UserError(
+      f"config.data.{key}={name!r} has {total} images of shape {shape}, more than the "
+      f"{MEMORY // 2**30} GiB that are held in memory; take a part, such as {name}[:10%]"
+    )
+  place = f"split {name!r} of {config.name} in {builder.data_dir}"
   images, labels = np.empty((total, *shape), np.uint8), np.empty(total, np.int32)
-
-  def decode(first: int) -> None:
-    for index in range(first, min(first + _CHUNK, total)):
+  for first in range(0, total, _CHUNK):
+    numbers = range(first, min(first + _CHUNK, total))
+    for number, example in zip(numbers, _records(source, numbers, place), strict=True):
       try:
-        example = source[index]
-      except (OSError, ValueError, RuntimeError, IndexError, TypeError, SyntaxError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-          f"{config.name}: example {index} of split {name!r} in {builder.data_dir} is damaged: "
-          f"{reason[:200]}"
-        ) from None
-      images[index], labels[index] = example[image_key], example[label_key]
-
-  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
-    list(threads.map(decode, range(0, total, _CHUNK)))
+        with Image.open(io.BytesIO(example[image_key]), formats=_FORMATS) as image:
+          images[number] = np.asarray(image).reshape(shape)
+      except _DAMAGE as error:
+        raise _damaged(place, number, error) from None
+      labels[number] = example[label_key]
   return Split(images, labels)
+
+
+def _records(source, numbers: range, place: str) -> list[dict[str, Any]]:
+  try:
+    return source.__getitems__(numbers)  # much faster than one by one
+  except _DAMAGE:
+    pass
+  records = []
+  for number in numbers:
+    try:
+      records.append(source[number])
+    except _DAMAGE as error:
+      raise _damaged(place, number, error) from None
+  return records
+
+
+def _damaged(place: str, number: int, error: Exception) -> UserError:
+  return UserError(f"example {number} of {place} is damaged: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+  return str(error).strip().partition("\n")[0][:300] or type(error).__name__

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from resnet_jax import data
 from resnet_jax.config import default_config
-from resnet_jax.data import augment
+from resnet_jax.data import Split, augment, splits
 from resnet_jax.errors import UserError
 
 
@@ -42,14 +42,41 @@ def test_parts_of_splits():
   [
     ({"name": "mnist", "dir": "/nonexistent"}, "tfds build mnist"),
     ({"name": "minst"}, "did you mean 'mnist'"),
-    ({"name": "cifar10", "dir": "/nonexistent"}, "TFDS_DATA_DIR"),
-    ({"test_split": "validation"}, "validation"),
+    ({"name": "mnist", "dir": "/nonexistent"}, r"TFDS_DATA_DIR.*bundled digits"),
+    ({"name": "tf_flowers", "dir": "/nonexistent"}, "different sizes"),
+    ({"name": "mnist:9.9.9"}, "only: 3.0.1"),
+    ({"name": "coco"}, "No module named 'tensorflow'"),
+    ({"test_split": "validation"}, r"test \(360 examples\), train \(1437 examples\)"),
+    ({"train_split": "train[:2000]"}, "config.data.train_split='train\\[:2000\\]' selects no"),
+    ({"train_split": "train[:"}, "selects no examples"),
   ],
 )
 def test_what_is_not_there_is_named(settings, message):
   with pytest.raises(UserError, match=message):
     data.load(config(**settings))
   assert "tensorflow" not in sys.modules
+
+
+def test_parts_mean_what_they_mean_in_tfds():
+  import tensorflow_datasets as tfds
+
+  parts = {"train": Split(np.arange(1437), np.arange(1437))}
+  known = tfds.core.SplitDict(
+    [tfds.core.SplitInfo(name="train", shard_lengths=[1437], num_bytes=0, filename_template=None)]
+  )
+  for text in (
+    "train",
+    "train[10:20]",
+    "train[:80%]",
+    "train[33%:66%]",
+    "train[-10:]",
+    "train[:-1%]",
+  ):
+    (absolute,) = tfds.core.ReadInstruction.from_spec(text).to_absolute(known)
+    start, stop = absolute.from_ or 0, 1437 if absolute.to is None else absolute.to
+    np.testing.assert_array_equal(
+      splits.select("key", text, parts).labels, np.arange(1437)[start:stop]
+    )
 
 
 def test_info_needs_no_data():
