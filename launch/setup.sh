@@ -4,7 +4,12 @@
 
 set_up() {
   local python=${PYTHON:-python3} dev=${1:-} version stamp
-  version=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])') || {
+  # An installer only warns of an extra it does not know, and would bring JAX for the CPU.
+  case ${EXTRA:-} in
+    "" | cuda | tpu) ;;
+    *) echo "error: EXTRA=$EXTRA is unknown; choose cuda or tpu, or leave it out" >&2; return 1 ;;
+  esac
+  version=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || {
     echo "error: PYTHON=$python does not run; name an interpreter of Python 3.11 or newer" >&2
     return 1
   }
@@ -21,17 +26,31 @@ set_up() {
     .venv/bin/python -c '' 2>/dev/null; then
     return 0
   fi
-  echo "setting up .venv with Python $version ..."
+  echo "setting up .venv with Python $version; this takes some minutes"
   rm -rf .venv
+  # The interpreter itself: uv looks a mere name up in its own way and may find another.
+  python=$("$python" -c 'import sys; print(sys.executable)')
   local wanted=(-r requirements.txt)
   if [ -n "${EXTRA:-}" ]; then wanted+=(-e ".[$EXTRA]"); fi
   if [ -n "$dev" ]; then wanted+=(-e ".[dev]"); fi
-  if command -v uv >/dev/null; then
-    uv venv --quiet --python "$python" .venv
-    uv pip install --quiet --python .venv/bin/python "${wanted[@]}"
-  else
-    "$python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check "${wanted[@]}"
-  fi
+  # A sleep that outlives the dots must not hold a pipe that somebody reads to its end.
+  (while sleep 5 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do printf . >&2; done) &
+  local dots=$! failed=0
+  install_into_venv "$python" "${wanted[@]}" || failed=$?
+  kill "$dots" 2>/dev/null || true
+  echo >&2
+  if [ "$failed" -ne 0 ]; then return "$failed"; fi
   echo "$stamp" >.venv/stamp # last, so that an installation cut short is begun again
+}
+
+install_into_venv() {
+  local python=$1
+  shift
+  if command -v uv >/dev/null; then
+    uv venv --quiet --python "$python" .venv &&
+      uv pip install --quiet --python .venv/bin/python "$@"
+  else
+    "$python" -m venv .venv &&
+      .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
+  fi
 }

@@ -9,7 +9,8 @@ import json
 import logging
 import os
 import pathlib
-from typing import Any
+import time
+from typing import IO, Any
 
 Row = dict[str, Any]
 
@@ -63,7 +64,9 @@ class MetricsLog:
     rows, self._good = _read(self.path)
     self._rows = {(row["step"], row["split"]): row for row in rows}
     self._held: list[bytes] = []
-    self._events: Any = None
+    self._foreign = True  # what stands behind the last whole row may be another start's
+    self._events = _Events(self.path.parent / "events")
+    self._told: set[str] = set()
 
   @property
   def pending(self) -> int:
@@ -71,55 +74,111 @@ class MetricsLog:
     return len(self._held)
 
   def write(self, row: Row) -> None:
-    """Adds a row, unless one of its step and split is there."""
+    """Adds a row, unless one of its step and split is there.
+
+    Raises:
+      ValueError: a number is not finite; such a row must not look like a measurement.
+    """
     key = (row["step"], row["split"])
     if key in self._rows:
       if _facts(self._rows[key]) != _facts(row):
-        logging.warning("step %d, %s: measured again, and not as in %s", *key, self.path)
+        self._warn_once("step %d, %s: measured again, and not as in %s", *key, self.path)
       return
+    line = (json.dumps(row, allow_nan=False) + "\n").encode()
     self._rows[key] = row
-    self._held.append((json.dumps(row, allow_nan=False) + "\n").encode())
-    self.flush()
-    self._write_events(row)
+    self._held.append(line)
+    self._append()
+    try:
+      self._events.write(row)
+    except OSError as error:
+      self._warn_once("some TensorBoard events are not written: %s", error)
 
   def flush(self) -> bool:
-    """Tries to write the rows held; returns whether all are on the disk."""
+    """Tries to write the rows held; returns whether all are on the disk, safe from a power cut."""
+    if not self._append():
+      return False
+    if not self.path.exists():
+      return True
+    try:
+      with self.path.open("rb") as file:
+        os.fsync(file.fileno())
+    except OSError as error:
+      self._warn_once("metrics rows may not be on the disk: %s", error)
+      return False
+    return True
+
+  def _append(self) -> bool:
+    """Hands the rows held to the system; returns whether it took them all."""
     if not self._held:
       return True
     text = b"".join(self._held)
     try:
       with self.path.open("r+b" if self.path.exists() else "w+b") as file:
-        self._set_aside_rest(file)
-        file.truncate(self._good)  # of a row cut short
-        file.seek(self._good)
+        self._cut_rest(file)
         file.write(text)
-        file.flush()
     except OSError as error:
-      logging.warning("%d metrics rows are held in memory: %s", self.pending, error)
+      self._warn_once("metrics rows are held in memory: %s", error)
       return False
     self._good += len(text)
     self._held = []
     return True
 
-  def _set_aside_rest(self, file: Any) -> None:
-    """Keeps what stands behind the last whole row, which is not this program's, in a file aside."""
+  def _cut_rest(self, file: IO[bytes]) -> None:
+    """Leaves the file at the end of its last whole row.
+
+    What an earlier start left behind it goes to a file aside; after that it can only be a row of
+    our own that a full disk cut short, and that is still held.
+    """
     file.seek(self._good)
-    if rest := file.read():
+    if self._foreign and (rest := file.read()):
       with self.path.with_suffix(".damaged").open("ab") as aside:
         aside.write(rest)
+    file.truncate(self._good)
+    file.seek(self._good)
+    self._foreign = False
 
-  def _write_events(self, row: Row) -> None:
-    try:
-      if self._events is None:
-        from tensorboardX import SummaryWriter
+  def _warn_once(self, text: str, *values: Any) -> None:
+    if text not in self._told:
+      self._told.add(text)
+      logging.warning(text, *values)
 
-        self._events = SummaryWriter(str(self.path.parent / "events"))
-      for name, value in row.items():
-        if name not in ("step", "split", "timing"):
-          self._events.add_scalar(f"{row['split']}/{name}", value, row["step"])
-      self._events.flush()
-    except OSError as error:
-      logging.warning("TensorBoard events are not written: %s", error)
+
+class _Events:
+  """Scalars for TensorBoard, written at once and by this thread.
+
+  tensorboardX's own SummaryWriter writes in a thread that ends at the first error, a full disk;
+  its queue then fills and the next row would wait for ever.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    self._folder = folder
+    self._writer: Any = None
+
+  def write(self, row: Row) -> None:
+    """Adds the row's values as `train/loss`, `test/error`, ...
+
+    Raises:
+      OSError: the disk refused; the next row begins a new file, as nothing behind half an event
+        can be read.
+    """
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
+    writer, self._writer = self._writer or self._open(), None
+    for name, value in row.items():
+      if name not in ("step", "split", "timing"):
+        summary = scalar(f"{row['split']}/{name}", value)
+        writer.write_event(Event(wall_time=time.time(), step=row["step"], summary=summary))
+    writer.flush()
+    self._writer = writer
+
+  def _open(self) -> Any:
+    from tensorboardX.event_file_writer import EventsWriter
+
+    self._folder.mkdir(parents=True, exist_ok=True)
+    # The names have whole seconds; numbered, two files begun in one do not overwrite each other.
+    number = len(list(self._folder.iterdir()))
+    return EventsWriter(str(self._folder / "events"), f".{number}")
 
 
 def _facts(row: Row) -> Row:

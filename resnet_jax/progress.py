@@ -8,7 +8,7 @@ LINE_SECONDS = 10.0
 
 
 class Progress:
-  """Shows step, loss, error, images/s and time left; messages stay above the bar."""
+  """Shows step, loss, error, images/s, time left and elapsed; messages stay above the bar."""
 
   def __init__(self, total: int, console: Any = None):
     from rich.console import Console
@@ -21,7 +21,7 @@ class Progress:
 
   def __enter__(self) -> "Progress":
     if self.console.is_terminal:
-      from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+      from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
       from rich.progress import Progress as Bar
 
       self.bar = Bar(
@@ -29,6 +29,7 @@ class Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[values]}"),
+        TimeElapsedColumn(),
         console=self.console,
       )
       self.task = self.bar.add_task("training", total=self.total, values="")
@@ -44,7 +45,7 @@ class Progress:
     if self.bar:
       self.bar.update(self.task, values=f"{text} ...")
     else:
-      self.console.print(f"{text} ...")
+      self.console.print(f"{text} ...", markup=False)
 
   def message(self, text: str) -> None:
     """Prints a line that stays."""

@@ -1,4 +1,4 @@
-"""Tests run on eight virtual CPU devices, with compiled programs shared between them."""
+"""Tests run on eight virtual CPU devices."""
 
 import os
 import pathlib

@@ -1,0 +1,121 @@
+"""When .venv is made anew: the scripts in a copy, with an installer that only takes notes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+# Stands for `uv venv --python P .venv` and `uv pip install`: the "venv" runs Python scripts' -c
+# with the true interpreter, and prints the arguments of everything else.
+UV = f"""#!/usr/bin/env bash
+echo "$*" >>"$NOTES"
+if [ "$1" = venv ]; then
+  mkdir -p .venv/bin
+  cat >.venv/bin/python <<'EOF'
+#!/usr/bin/env bash
+if [ "$1" = -c ]; then exec {sys.executable} "$@"; fi
+echo "ran $*"
+exit "${{RETURNS:-0}}"
+EOF
+  chmod +x .venv/bin/python
+else
+  exit "${{FAILS:-0}}"
+fi
+"""
+
+
+@pytest.fixture
+def launch(tmp_path, repository):
+  """Runs launch/local.sh in a copy; returns its process and what the installer was asked."""
+  copy, programs, notes = tmp_path / "copy", tmp_path / "programs", tmp_path / "notes"
+  shutil.copytree(repository / "launch", copy / "launch")
+  for name in ("requirements.txt", "pyproject.toml"):
+    shutil.copy(repository / name, copy / name)
+  programs.mkdir()
+  (programs / "uv").write_text(UV)
+  (programs / "uv").chmod(0o755)
+
+  def run(*flags, **environment):
+    notes.write_text("")
+    process = subprocess.run(
+      ["bash", copy / "launch" / "local.sh", *flags],
+      env=os.environ
+      | {"PATH": f"{programs}:{os.environ['PATH']}", "NOTES": str(notes), "PYTHON": sys.executable}
+      | environment,
+      cwd=tmp_path,
+      capture_output=True,
+      text=True,
+      timeout=60,
+    )
+    return process, notes.read_text().splitlines()
+
+  run.copy = copy
+  return run
+
+
+def test_the_first_run_installs_and_the_second_only_runs(launch):
+  process, asked = launch("--mode=describe", "--config=a b")
+  assert process.returncode == 0, process.stderr
+  assert process.stdout.endswith("ran -m resnet_jax.main --mode=describe --config=a b\n")
+  assert [line.split()[0] for line in asked] == ["venv", "pip"]
+  assert f"--python {sys.executable} .venv" in asked[0]
+  assert asked[1].endswith("-r requirements.txt")
+  process, asked = launch()
+  assert asked == []
+  flags = "--config=configs/preact1001.py:digits --workdir=runs/preact1001-digits"
+  assert process.stdout == f"ran -m resnet_jax.main {flags}\n"
+
+
+def test_other_requirements_or_a_broken_interpreter_make_it_stale(launch):
+  launch()
+  with (launch.copy / "requirements.txt").open("a") as file:
+    file.write("another\n")
+  assert len(launch()[1]) == 2
+  (launch.copy / ".venv" / "bin" / "python").unlink()
+  assert len(launch()[1]) == 2
+  assert launch()[1] == []
+
+
+def test_an_installation_that_failed_is_begun_again(launch):
+  process, _ = launch(FAILS="3")
+  assert process.returncode == 3
+  assert "ran" not in process.stdout
+  assert len(launch()[1]) == 2
+  assert launch()[1] == []
+
+
+def test_an_accelerator_is_asked_for_by_name(launch):
+  assert launch(EXTRA="cuda")[1][1].endswith("-r requirements.txt -e .[cuda]")
+  assert len(launch()[1]) == 2  # without it: JAX for the CPU again
+  process, asked = launch(EXTRA="gpu")
+  assert process.returncode == 1
+  assert process.stderr == "error: EXTRA=gpu is unknown; choose cuda or tpu, or leave it out\n"
+  assert asked == []
+
+
+def test_a_python_too_old_or_absent_is_refused(launch, tmp_path):
+  old = tmp_path / "old"
+  old.write_text('#!/bin/sh\ncase "$2" in *exit*) exit 1;; *) echo 3.9.1;; esac\n')
+  old.chmod(0o755)
+  process, asked = launch(PYTHON=str(old))
+  assert process.returncode == 1
+  assert process.stderr == f"error: {old} is Python 3.9.1; 3.11 or newer is needed (set PYTHON)\n"
+  assert asked == []
+  process, _ = launch(PYTHON="no-such-python")
+  assert process.returncode == 1
+  assert process.stderr == (
+    "error: PYTHON=no-such-python does not run; name an interpreter of Python 3.11 or newer\n"
+  )
+
+
+def test_exit_code_and_signals_are_those_of_the_run(launch):
+  assert launch(RETURNS="75")[0].returncode == 75
+  python = launch.copy / ".venv" / "bin" / "python"
+  python.write_text(
+    f'#!/usr/bin/env bash\nif [ "$1" = -c ]; then exit 0; fi\n'
+    f'exec {sys.executable} -c "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"\n'
+  )
+  assert launch()[0].returncode == -signal.SIGTERM
