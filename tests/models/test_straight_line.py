@@ -104,4 +104,5 @@ def test_combination(x64, unit, shortcut, after_add):
   ],
 )
 def test_settings(x64, more):
-  compare(make("basic", "identity", "original", **more), size=8)
+  plain = {"unit": "basic", "shortcut": "identity", "after_add": "original"}
+  compare(make(**plain | more), size=8)
