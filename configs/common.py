@@ -25,7 +25,6 @@ def digits(config):
   """Minutes on two cores: the 1,437 training digits in batches of 32."""
   config.data.name = "digits"
   config.data.batch_size = 32
-  config.optim.learning_rate = 0.1
   config.optim.warmup = "20 steps"
   config.optim.schedule = "cosine"
   config.train.steps = "10 epochs"

@@ -91,8 +91,6 @@ class Checkpoints:
   def save(self, step: int, state: Any, position: dict[str, Any]) -> None:
     """Begins to save; `failure` tells afterwards what went wrong with this save or the last."""
     self.settle()
-    if step == self.last_good:
-      return
     position = position | {"digest": digest(state, position)}
     args = ocp.args.Composite(
       state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)

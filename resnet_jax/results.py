@@ -66,5 +66,5 @@ def plot(workdir: pathlib.Path, config) -> None:
   from resnet_jax import curves
 
   model = config.model
-  title = f"{config.model.family} {model.unit}-{model.depth}, {model.after_add}, {config.data.name}"
+  title = f"{model.family} {model.unit}-{model.depth}, {model.after_add}, {config.data.name}"
   curves.plot(metrics.read_rows(workdir), workdir / "plots" / "curves.png", title)

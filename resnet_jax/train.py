@@ -301,6 +301,9 @@ class Loop:
 
   def _save(self) -> None:
     position = self.position
+    self.checkpoints.settle()
+    if position.step == self.checkpoints.last_good:
+      return  # a finished run that is started again keeps its time
     position.seconds = time.monotonic() - self.started
     self.checkpoints.save(position.step, self.state, dataclasses.asdict(position))
     self.retry_at = time.monotonic() + RETRY_SECONDS

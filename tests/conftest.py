@@ -11,8 +11,6 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import pytest
 
-jax.config.update("jax_threefry_partitionable", True)
-
 
 @pytest.fixture
 def x64():

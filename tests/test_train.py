@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax import metrics, steps, train
+from resnet_jax import metrics, steps, train, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import load_file
 from resnet_jax.errors import Diverged, UserError
@@ -179,6 +179,26 @@ def test_foreign_workdir_is_refused(tmp_path, repository, monkeypatch):
   (tmp_path / "thesis.tex").write_text("mine")
   with pytest.raises(UserError, match="is not empty and holds no run"):
     train.train(tiny(), tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UserError, match="file/run cannot be written: Not a directory"):
+    train.train(tiny(), tmp_path / "file" / "run")
+
+
+def test_a_second_run_in_one_workdir_is_refused(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  with workdir.lock(tmp_path / "run"), pytest.raises(UserError, match="in use by another run"):
+    train.train(tiny(), tmp_path / "run")
+  assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_finished_run_started_again_keeps_its_result(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  first = train.train(tiny(), tmp_path / "run")
+  assert train.train(tiny(), tmp_path / "run") == first
 
 
 def test_batch_that_devices_cannot_share(tmp_path, repository, monkeypatch):

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from resnet_jax.models.initializers import KERNEL
+
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -74,8 +76,6 @@ _canonical.defvjp(_canonical_forward, _canonical_backward)
 
 def Conv(features: int, kernel: int, strides: int, config, name: str, bias: float | None = None):
   """An `nn.Conv` of `kernel` x `kernel`; without a bias, or with one that begins at `bias`."""
-  from resnet_jax.models.initializers import KERNEL
-
   dtype = jnp.dtype(config.dtype)
   return nn.Conv(
     features,

@@ -6,7 +6,6 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from resnet_jax import errors
 from resnet_jax.errors import UserError
 from resnet_jax.models.initializers import KERNEL, classifier_bias
 from resnet_jax.models.layers import BatchNorm, Conv, master_dtype
@@ -146,17 +145,17 @@ class Stage(nn.Module):
 
 
 # What does not combine, and why.
-REFUSED = [
+REFUSED: list[tuple[dict[str, tuple[str, ...]], str]] = [
   (
-    {"shortcut": "none", "after_add": ("bn_after_add", "relu_before_add")},
+    {"shortcut": ("none",), "after_add": ("bn_after_add", "relu_before_add")},
     "without a shortcut nothing is added, and this is the original order; take after_add=original",
   ),
   (
-    {"shortcut": "conv", "projection": ("C",)},
+    {"shortcut": ("conv",), "projection": ("C",)},
     "conv is projection C already; leave projection at A or B",
   ),
   (
-    {"shortcut": "none", "projection": ("C",)},
+    {"shortcut": ("none",), "projection": ("C",)},
     "a plain net has no shortcut to project; leave projection at A or B",
   ),
 ]
@@ -165,6 +164,6 @@ REFUSED = [
 def refuse(config) -> None:
   """Raises a UserError for a `config.model` in which two settings contradict each other."""
   for pattern, why in REFUSED:
-    if all(config[key] == value or config[key] in value for key, value in pattern.items()):
+    if all(config[key] in values for key, values in pattern.items()):
       names = ", ".join(f"model.{key}={config[key]}" for key in pattern)
-      raise errors.UserError(f"{names} make no sense together: {why}")
+      raise UserError(f"{names} make no sense together: {why}")
