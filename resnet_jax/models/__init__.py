@@ -35,7 +35,8 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise errors.unknown(f"model.{key}", config[key], known)
   defaults = default_config().model
   for key, readers in SETTINGS.items():
-    if config[key] != defaults[key] and config.shortcut not in readers:
+    ours = SHORTCUTS[config.shortcut].__module__ == shortcut.__module__  # others may read anything
+    if ours and config[key] != defaults[key] and config.shortcut not in readers:
       raise UserError(
         f"model.{key}={config[key]} does nothing with shortcut={config.shortcut}; it belongs to "
         f"{' and '.join(readers)}"

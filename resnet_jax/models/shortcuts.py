@@ -19,8 +19,8 @@ from resnet_jax.errors import UserError
 
 SHORTCUTS: dict[str, Callable[[Any, jax.Array, jax.Array | None], tuple[Any, Any]]] = {}
 
-# Which of the model's settings a shortcut reads; set away from its default under any other
-# shortcut, a setting would do nothing, which is refused.
+# Which of the model's settings a shortcut of this file reads; set away from its default under any
+# other of them, a setting would do nothing, which is refused.
 SETTINGS = {
   "shortcut_scale": ("scaling",),
   "residual_scale": ("scaling",),
@@ -35,12 +35,18 @@ PROJECTIONS = {
 }
 
 
+def refuse_taken(kind: str, name: str, table: dict, function) -> None:
+  """Raises a UserError where `name` is another function's; a notebook's cell may run again."""
+  whose = lambda f: (f.__module__, f.__qualname__)
+  if name in table and whose(table[name]) != whose(function):
+    raise UserError(f"{kind} {name!r} is registered already; choose another name")
+
+
 def shortcut(name: str):
   """Registers a shortcut mapping under `name`, for `config.model.shortcut`."""
 
   def register(function):
-    if name in SHORTCUTS:
-      raise UserError(f"shortcut {name!r} is registered already; choose another name")
+    refuse_taken("shortcut", name, SHORTCUTS, function)
     SHORTCUTS[name] = function
     return function
 
@@ -86,7 +92,7 @@ def dropout(unit, x, key):
   scaled by 1 - rate in expectation; in evaluation it is scaled by just that.
   """
   x, keep = unit.project(x), 1 - unit.config.dropout_rate
-  if not unit.train or unit.is_initializing():
+  if not unit.train:
     return keep * x, 1
   return x * jax.random.bernoulli(key, keep, x.shape), 1
 

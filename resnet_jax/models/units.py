@@ -8,9 +8,8 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from resnet_jax.errors import UserError
 from resnet_jax.models.layers import BatchNorm, Conv
-from resnet_jax.models.shortcuts import SHORTCUTS, subsample_and_pad
+from resnet_jax.models.shortcuts import SHORTCUTS, refuse_taken, subsample_and_pad
 
 # Set 2 ([I] 4): the order of F, then f after the bar. The bracket stands once for every
 # convolution after the first: basic units have one such, bottlenecks two, one-layer units none.
@@ -30,8 +29,7 @@ def unit(name: str):
   """Registers a unit under `name`, for `config.model.unit`; see `basic` for what to decorate."""
 
   def register(convolutions):
-    if name in UNITS:
-      raise UserError(f"unit {name!r} is registered already; choose another name")
+    refuse_taken("unit", name, UNITS, convolutions)
     UNITS[name] = convolutions
     return convolutions
 

@@ -17,13 +17,17 @@ def conv(x, w, stride=1):
 
 
 class Net:
-  """One forward pass in training mode; `new` collects the running statistics that come of it."""
+  """One forward pass; in training mode `new` collects the running statistics that come of it."""
 
-  def __init__(self, config, params, stats, key):
+  def __init__(self, config, params, stats, key, train=True):
     self.c, self.params, self.stats, self.key, self.new = config, params, stats, key, {}
+    self.train = train
 
   def batch_norm(self, x, path):
     p, s = self.get(self.params, path), self.get(self.stats, path)
+    if not self.train:
+      unit = (x - s["mean"]) / jnp.sqrt(s["var"] + self.c.norm.epsilon)
+      return unit * p["scale"] + p["bias"]
     size = self.c.norm.group_size or len(x)
     outputs, means, variances = [], [], []
     for start in range(0, len(x), size):
@@ -115,9 +119,12 @@ class Net:
     elif c.shortcut == "conv":
       y = project(x, always=True) + f
     elif c.shortcut == "dropout":
-      h = project(x)
-      kept = jax.random.bernoulli(jax.random.fold_in(self.key, number), 1 - c.dropout_rate, h.shape)
-      y = jnp.where(kept, h, 0) + f
+      h, p = project(x), 1 - c.dropout_rate
+      if self.train:
+        kept = jax.random.bernoulli(jax.random.fold_in(self.key, number), p, h.shape)
+        y = jnp.where(kept, h, 0) + f
+      else:
+        y = p * h + f
     elif c.shortcut == "none":
       y = f
     if c.after_add == "original":

@@ -3,6 +3,7 @@
 import math
 
 import jax
+import numpy as np
 import pytest
 
 from resnet_jax import describe, models
@@ -58,11 +59,12 @@ def test_imagenet(depth, unit, millions, multiply_adds):
 
 @pytest.mark.parametrize("settings", [{"depth": 18}, {"depth": 34, "shortcut": "none"}])
 def test_imagenet_forward(settings):
-  config = net(family="imagenet", projection="B", **settings)
-  model = models.build(config, 1000)
-  image = jax.ShapeDtypeStruct((2, 64, 64, 3), "float32")
-  variables = jax.eval_shape(model.init, jax.random.key(0), image)
-  assert jax.eval_shape(model.apply, variables, image).shape == (2, 1000)
+  model = models.build(net(family="imagenet", projection="B", **settings), 1000)
+  images = np.random.default_rng(0).standard_normal((2, 64, 64, 3), np.float32)
+  variables = jax.jit(model.init)(jax.random.key(0), images)
+  logits = jax.jit(model.apply)(variables, images)
+  assert logits.shape == (2, 1000)
+  assert np.isfinite(logits).all() and np.ptp(logits) > 0
 
 
 def test_layers_add_up():

@@ -1,6 +1,7 @@
 """Every combination of unit, shortcut and after-add mapping against the papers' formulas."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from straight_line import Net
 from resnet_jax import models
 from resnet_jax.config import default_config
 from resnet_jax.errors import UserError
+from resnet_jax.models.resnet import units_per_stage
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import AFTER_ADD, UNITS
 from resnet_jax.steps import loss_and_logits
@@ -38,34 +40,43 @@ def evaluate(function, *arguments):
   return jax.jit(function).lower(*arguments).compile(hurry)(*arguments)
 
 
+def drawn(shapes, key):
+  """Weights of these shapes, or statistics: nothing in them is zero or one or alike."""
+  leaves, tree = jax.tree.flatten_with_path(shapes)
+  values = []
+  for number, (path, leaf) in enumerate(leaves):
+    noise = np.random.default_rng((key, number)).standard_normal(leaf.shape)
+    kernel = len(leaf.shape) > 2
+    around = {"scale": 1, "var": 1}.get(path[-1].key, 0)
+    size = math.sqrt(1 / math.prod(leaf.shape[-4:-1])) if kernel else 0.1
+    values.append(jnp.asarray(around + size * noise, leaf.dtype))
+  return jax.tree.unflatten(tree, values)
+
+
 def compare(config, size=4):
   """Loss, statistics and gradients of both, from the same weights, none of them trivial."""
   model = models.build(config, 5)
-  keys = jax.random.split(jax.random.key(1), 5)
-  x = jax.random.normal(keys[0], (4, size, size, 2), jnp.float64)
+  x = jnp.asarray(np.random.default_rng(0).standard_normal((4, size, size, 2)))
   labels = jnp.arange(4) % 5
-  variables = evaluate(model.init, keys[1], x)
-  params = jax.tree.map(
-    lambda a: a + 0.1 * jax.random.normal(keys[2], a.shape, a.dtype), variables["params"]
-  )
-  stats = jax.tree.map(
-    lambda a: a + jax.random.uniform(keys[3], a.shape, a.dtype), variables["batch_stats"]
-  )
+  key = jax.random.key(1)
+  shapes = jax.eval_shape(model.init, key, x)
+  params, stats = drawn(shapes["params"], 1), drawn(shapes["batch_stats"], 2)
 
   def ours(params):
-    loss, (_, new) = loss_and_logits(model, params, stats, x, labels, keys[4])
+    loss, (_, new) = loss_and_logits(model, params, stats, x, labels, key)
     return loss, new
 
   # Flax derives the key of a stream from the one given; the net hands it to its units.
-  root = model.apply({}, rngs={"dropout": keys[4]}, method=lambda m: m.make_rng("dropout"))
+  root = model.apply({}, rngs={"dropout": key}, method=lambda m: m.make_rng("dropout"))
 
   def theirs(params):
     net = Net(config, params, stats, root)
-    logits = net.logits(x, UNITS_A_STAGE)
+    logits = net.logits(x, units_per_stage(config)[0])
     return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(4), labels]), net.new
 
   (loss, new), gradient = evaluate(jax.value_and_grad(ours, has_aux=True), params)
-  (loss2, new2), gradient2 = evaluate(jax.value_and_grad(theirs, has_aux=True), params)
+  # One operation after another: they are compiled once for all the combinations.
+  (loss2, new2), gradient2 = jax.value_and_grad(theirs, has_aux=True)(params)
   np.testing.assert_allclose(loss, loss2, rtol=1e-11)
   reader = Net(config, params, new, root)
   for path, value in new2.items():
@@ -95,6 +106,25 @@ def test_combination(x64, unit, shortcut, after_add):
 
 
 @pytest.mark.parametrize(
+  ("unit", "shortcut", "after_add"),
+  [
+    ("basic", "identity", "original"),
+    ("bottleneck", "exclusive_gating", "full_preact"),
+    ("basic", "dropout", "bn_after_add"),
+  ],
+)
+def test_evaluation_mode(x64, unit, shortcut, after_add):
+  config = make(unit, shortcut, after_add)
+  model = models.build(config, 5)
+  x = jnp.asarray(np.random.default_rng(0).standard_normal((3, 4, 4, 2)))
+  shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+  variables = {name: drawn(shapes[name], number) for number, name in enumerate(shapes)}
+  net = Net(config, variables["params"], variables["batch_stats"], None, train=False)
+  ours, theirs = evaluate(model.apply, variables, x), net.logits(x, UNITS_A_STAGE)
+  np.testing.assert_allclose(ours, theirs, rtol=1e-11)
+
+
+@pytest.mark.parametrize(
   "more",
   [
     {"projection": "B"},
@@ -106,3 +136,16 @@ def test_combination(x64, unit, shortcut, after_add):
 def test_settings(x64, more):
   plain = {"unit": "basic", "shortcut": "identity", "after_add": "original"}
   compare(make(**plain | more), size=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("unit", "shortcut", "after_add", "depth"),
+  [
+    ("basic", "identity", "original", 20),
+    ("basic", "none", "original", 56),
+    ("bottleneck", "identity", "full_preact", 164),
+  ],
+)
+def test_whole_net(x64, unit, shortcut, after_add, depth):
+  compare(make(unit, shortcut, after_add, depth=depth), size=16)

@@ -1,0 +1,44 @@
+"""The weights before the first step, by the formulas of their papers."""
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax import models
+from resnet_jax.config import default_config
+
+
+def initial(**settings):
+  config = default_config().model
+  config.update({"depth": 20, **settings})
+  images = np.zeros((1, 8, 8, 3), np.float32)
+  return jax.jit(models.build(config, 10).init)(jax.random.key(0), images)["params"]
+
+
+@pytest.mark.parametrize(
+  ("init", "variance"),
+  [
+    ("msra", 2 / (9 * 32)),
+    ("msra_fan_out", 2 / (9 * 64)),
+    ("xavier", 2 / (9 * 32 + 9 * 64)),
+    ("pytorch", 1 / (3 * 9 * 32)),
+  ],
+)
+def test_variance(init, variance):
+  kernel = np.asarray(initial(init=init)["stage3"]["first"]["conv1"]["kernel"])
+  assert kernel.shape == (3, 3, 32, 64)
+  # 18,432 draws: their variance is known to about 1 %.
+  assert np.var(kernel) == pytest.approx(variance, rel=0.04)
+  assert abs(np.mean(kernel)) < 4 * np.sqrt(variance / kernel.size)
+
+
+@pytest.mark.parametrize(("init", "bound"), [("msra", 0), ("pytorch", 1 / 8)])
+def test_classifier_bias(init, bound):
+  bias = np.abs(initial(init=init)["classifier"]["bias"])
+  assert bias.max() <= bound
+  assert (bias.max() > 0) == (bound > 0)
+
+
+def test_gates_begin_at_their_bias():
+  params = initial(shortcut="exclusive_gating", gate_bias=-5.0)
+  assert np.all(np.asarray(params["stage1"]["rest"]["gate"]["bias"]) == -5.0)
