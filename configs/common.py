@@ -22,13 +22,20 @@ def cifar(config, name: str = "cifar10"):
 
 
 def digits(config):
-  """Minutes on two cores: the 1,437 training digits in batches of 32."""
+  """Minutes on two cores: the 1,437 training digits in batches of 16, as they are.
+
+  A thousand steps are too few to learn from shifted digits, and for the papers' rate and weight
+  decay: they are twice and twenty times theirs here.
+  """
   config.data.name = "digits"
-  config.data.batch_size = 32
+  config.data.batch_size = 16
+  config.data.pad = 0
+  config.optim.learning_rate = 0.2
   config.optim.warmup = "20 steps"
   config.optim.schedule = "cosine"
-  config.train.steps = "10 epochs"
-  config.train.log_every = "10 steps"
+  config.optim.weight_decay = 2e-3
+  config.train.steps = "12 epochs"
+  config.train.log_every = "22 steps"  # 12 epochs are 49 times as many
   config.train.eval_every = "1 epoch"
   config.train.checkpoint_every = "2 epochs"
   return config

@@ -26,10 +26,11 @@ set_up() {
     .venv/bin/python -c '' 2>/dev/null; then
     return 0
   fi
+  # The interpreter itself: uv looks a mere name up in its own way and may find another. Where .venv
+  # is activated, the one that made it: it is still there when .venv is gone.
+  python=$("$python" -c 'import sys; print(sys._base_executable)')
   echo "setting up .venv with Python $version; this takes some minutes"
   rm -rf .venv
-  # The interpreter itself: uv looks a mere name up in its own way and may find another.
-  python=$("$python" -c 'import sys; print(sys.executable)')
   local wanted=(-r requirements.txt)
   if [ -n "${EXTRA:-}" ]; then wanted+=(-e ".[$EXTRA]"); fi
   if [ -n "$dev" ]; then wanted+=(-e ".[dev]"); fi

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from resnet_jax import config as config_lib
+from resnet_jax import evaluation as evaluation_lib
 from resnet_jax import train, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.data import augment
@@ -39,12 +41,15 @@ def load_run(directory: str | os.PathLike, checkpoint: str = "last", config=None
     config: the run's own where None.
 
   Raises:
-    UserError: there is no run, or no such checkpoint that is whole.
+    UserError: there is no run, or no such checkpoint that is whole, or `config` is of another net.
   """
   path = pathlib.Path(directory)
   own = workdir.read_config(path)
   if own is None:
     raise UserError(f"{path} holds no run")
+  if config is not None:
+    config_lib.check(config)
+    workdir.refuse_other_network(own, config)
   setup = train.setup(own if config is None else config)
   checkpoints = Checkpoints(path, lambda text: print(f"warning: {text}"))
   if checkpoint not in ("last", "best") and not checkpoint.isdigit():
@@ -52,6 +57,8 @@ def load_run(directory: str | os.PathLike, checkpoint: str = "last", config=None
   step = int(checkpoint) if checkpoint.isdigit() else None
   restored = checkpoints.restore(setup.template, step)
   if restored and checkpoint == "best":
+    if restored[1]["best_step"] is None:
+      raise UserError(f"{path} was never evaluated: no checkpoint is the best; take last")
     restored = checkpoints.restore(setup.template, restored[1]["best_step"])
   if not restored:
     there = ", ".join(map(str, checkpoints.steps())) or "none"
@@ -63,7 +70,7 @@ def load_run(directory: str | os.PathLike, checkpoint: str = "last", config=None
 def evaluate(config, directory, checkpoint: str = "last", predictions: str | None = None):
   """Prints a run's test error; saves predictions and labels for every example where asked to."""
   run = load_run(directory, checkpoint, config)
-  evaluation = train.evaluate(run.setup.task, run.variables, run.setup.test)
+  evaluation = evaluation_lib.evaluate(run.setup.task, run.variables, run.setup.test)
   assert evaluation is not None
   labels = run.setup.dataset.test.labels
   wrong = int(np.sum(evaluation.predictions != labels))

@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import re
+import sys
 from typing import Any
 
 import ml_collections
@@ -119,9 +120,11 @@ def check(config: ml_collections.ConfigDict) -> None:
   for key in ("data.batch_size", "optim.learning_rate"):
     if given[key] <= 0:
       raise UserError(f"config.{key}={given[key]} must be above 0")
-  for key in ("seed", "optim.weight_decay", "optim.momentum", "model.norm.group_size"):
-    if given[key] < 0:
+  for key in ("seed", "data.pad", "optim.weight_decay", "optim.momentum", "model.norm.group_size"):
+    if (given[key] or 0) < 0:
       raise UserError(f"config.{key}={given[key]} must be 0 or more")
+  if given["seed"] >= 2**32:
+    raise UserError(f"config.seed={given['seed']} must be below 2**32")
   group_size, batch_size = given["model.norm.group_size"], given["data.batch_size"]
   if group_size and batch_size % group_size:
     raise UserError(
@@ -158,12 +161,19 @@ def steps(
     if unit == "%":
       return round(number / 100 * total)  # type: ignore[operator]
     return math.ceil(number / per_step[unit] - 1e-9)
-  except (TypeError, ValueError):
+  except (TypeError, ValueError, OverflowError):
     share = ", '50%'" if total is not None else ""
     raise UserError(
       f"config.{key}={value!r} is no duration; write 100, '100 steps', '8 epochs' or "
       f"'50000 examples'{share}"
     ) from None
+
+
+def make_importable(path: str) -> None:
+  """Lets a config file use `from configs import common` wherever the program is started."""
+  for folder in pathlib.Path(path).resolve().parents:
+    if folder.name == "configs" and str(folder.parent) not in sys.path:
+      sys.path.append(str(folder.parent))
 
 
 def load_file(spec: str) -> ml_collections.ConfigDict:
@@ -175,6 +185,7 @@ def load_file(spec: str) -> ml_collections.ConfigDict:
   path, _, argument = spec.partition(":")
   if not pathlib.Path(path).is_file():
     raise UserError(f"--config={spec!r}: there is no file {path!r}")
+  make_importable(path)
   module_spec = importlib.util.spec_from_file_location("config_file", path)
   assert module_spec and module_spec.loader
   module = importlib.util.module_from_spec(module_spec)

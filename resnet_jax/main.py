@@ -17,6 +17,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from resnet_jax import config as config_lib
+from resnet_jax import preemption
 from resnet_jax.errors import EXIT_PREEMPTED, Diverged, Preempted, UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -47,6 +48,7 @@ def parse(argv: list[str]) -> list[str]:
         path = argument.split("=", 1)[1].split(":")[0]
         if not pathlib.Path(path).is_file():
           raise UserError(f"--config={path!r}: there is no such file; see configs/")
+        config_lib.make_importable(path)
     rest = flags.FLAGS(argv)
     if rest[1:]:
       raise UserError(f"{rest[1]!r} is not a flag; settings are written --config.key=value")
@@ -55,13 +57,14 @@ def parse(argv: list[str]) -> list[str]:
     return rest
   except UserError as error:
     sys.exit(f"error: {error}")
-  except (flags.Error, TypeError, ValueError, AttributeError, KeyError) as error:
-    sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+  except Exception as error:  # whatever a config file may raise, and flags of the wrong type
+    sys.exit(f"error: {type(error).__name__}: {' '.join(str(error).split())[:400]}")
 
 
 def main(argv: list[str]) -> None:
   """Runs the mode that the flags ask for."""
   del argv
+  preemption.leave_at_once()
   logging.set_verbosity(logging.WARNING)  # libraries tell of every backend that is not there
   try:
     config = _config()
@@ -75,7 +78,7 @@ def main(argv: list[str]) -> None:
   except Preempted as stopped:
     print(stopped, file=sys.stderr)
     sys.exit(EXIT_PREEMPTED)
-  except (UserError, Diverged) as error:
+  except (UserError, Diverged, OSError) as error:  # OSError: a disk that is full or gone
     sys.exit(f"error: {error}")
 
 
@@ -89,6 +92,8 @@ def _config():
     if config is not None:
       return config
     raise UserError(f"--workdir={_WORKDIR.value} holds no run to evaluate")
+  if flags.FLAGS["config"].present:
+    raise UserError("get_config of the --config file returned nothing; it must return a config")
   raise UserError("--config is missing: name a config file, as --config=configs/preact1001.py")
 
 

@@ -43,12 +43,15 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes a JSON file whole or not at all."""
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(f".{path.name}.partial")
-  with partial.open("w") as file:
-    json.dump(value, file, indent=2, allow_nan=False)
-    file.write("\n")
-    file.flush()
-    os.fsync(file.fileno())
-  partial.replace(path)
+  try:
+    with partial.open("w") as file:
+      json.dump(value, file, indent=2, allow_nan=False)
+      file.write("\n")
+      file.flush()
+      os.fsync(file.fileno())
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
 
 
 class MetricsLog:

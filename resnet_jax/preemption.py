@@ -3,6 +3,20 @@
 import signal
 import threading
 
+from resnet_jax.errors import Preempted
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def leave_at_once() -> None:
+  """Lets either signal raise Preempted wherever the program is: for as long as nothing is lost."""
+
+  def leave(number: int, _: object) -> None:
+    raise Preempted(f"stopped by {signal.Signals(number).name}; run it again")
+
+  for number in SIGNALS:
+    signal.signal(number, leave)
+
 
 class StopRequest:
   """While entered, notes the first SIGTERM or SIGINT; a second one ends the process at once."""
@@ -13,7 +27,7 @@ class StopRequest:
 
   def __enter__(self) -> "StopRequest":
     if threading.current_thread() is threading.main_thread():
-      for number in (signal.SIGTERM, signal.SIGINT):
+      for number in SIGNALS:
         self._before[number] = signal.signal(number, self._note)
     return self
 

@@ -68,7 +68,7 @@ class Task:
 
 def init(task: Task, shape: tuple[int, int, int]) -> TrainState:
   """The state before the first step, for images of [H, W, C]."""
-  images = jnp.zeros((task.model.config.norm.group_size or 1, *shape), task.dtype)
+  images = jnp.zeros((1, *shape), task.dtype)
   variables = task.model.init(task.key(0), images)
   params = variables["params"]
   return TrainState(

@@ -6,7 +6,6 @@ What it needs for that is in the checkpoint, the state and the `Position`.
 
 import contextlib
 import dataclasses
-import math
 import os
 import pathlib
 import time
@@ -22,12 +21,13 @@ from resnet_jax import data, mesh, metrics, models, optim, results, steps, workd
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.data import augment
 from resnet_jax.errors import Diverged, Preempted, UserError
+from resnet_jax.evaluation import evaluate
 from resnet_jax.preemption import StopRequest
 from resnet_jax.progress import Progress
 
 MOST = 256  # steps in one dispatch
 DISPATCH_SECONDS = 2.0  # how long one should take, so that a signal is heeded soon
-EVAL_BATCH = 512
+PROFILED = 5  # steps in a trace, if no evaluation comes between
 RETRY_SECONDS = 10.0  # between attempts to write to a full disk ...
 PATIENCE_SECONDS = float(os.environ.get("RESNET_JAX_DISK_PATIENCE", 60))  # ... at the end
 
@@ -44,6 +44,7 @@ class Position:
   logged: int = 0  # the last step of the last training row
   loss: float = 0.0  # summed since then
   wrong: int = 0  # images since then
+  data: str = ""  # the fingerprint of the data set
   seconds: float = 0.0  # of training, over all starts
 
 
@@ -70,17 +71,29 @@ class Setup(NamedTuple):
   replicated: Any
 
 
+def check(config) -> None:
+  """Refuses whatever can be refused before the data are read.
+
+  Raises:
+    UserError: something in the config cannot work.
+  """
+  config_lib.check(config)
+  models.check(config.model)
+  augment.check(config.data.normalize)
+  data.info(config.data)
+  _, learning_rate = plan(config, config.data.batch_size)  # of however many examples
+  optim.build(config.optim, learning_rate)
+
+
 def setup(config) -> Setup:
   """Checks the config, reads the data and lays it out on the devices.
 
   Raises:
     UserError: something in the config cannot work.
   """
-  config_lib.check(config)
+  check(config)
   if config.model.dtype == "float64":
     jax.config.update("jax_enable_x64", True)
-  info = data.info(config.data)
-  model = models.build(config.model, len(info.classes))
   devices = mesh.build(config.data.batch_size)
   dataset = data.load(config.data)
   durations, learning_rate = plan(config, len(dataset.train.labels))
@@ -91,7 +104,7 @@ def setup(config) -> Setup:
     for split in (dataset.train, dataset.test)
   )
   task = steps.Task(
-    model,
+    models.build(config.model, len(dataset.info.classes)),
     optim.build(config.optim, learning_rate),
     config.data.batch_size,
     dataset.info.pad,
@@ -136,16 +149,17 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     Diverged: not finite any more; nothing of that was saved.
   """
   path = pathlib.Path(directory)
-  config_lib.check(config)
-  models.check(config.model)
+  check(config)
+  mesh.build(config.data.batch_size)
   old = workdir.read_config(path)
   if old is not None:
     workdir.refuse_changes(old, config)
-  run = setup(config)
-  with StopRequest() as stop, workdir.lock(path), Progress(run.durations.steps) as progress:
-    loop = Loop(run, path, stop, progress, profile)
-    loop.restore(old)
-    return loop.run()
+  with workdir.lock(path):
+    run = setup(config)
+    with StopRequest() as stop, Progress(run.durations.steps) as progress:
+      loop = Loop(run, path, stop, progress, profile)
+      loop.restore(old)
+      return loop.run()
 
 
 class Loop:
@@ -155,7 +169,7 @@ class Loop:
     self.setup, self.path, self.stop, self.progress = run, path, stop, progress
     self.log = metrics.MetricsLog(path)
     self.checkpoints = Checkpoints(path, progress.message)
-    self.position = Position()
+    self.position = Position(data=run.dataset.fingerprint)
     self.profile = profile
     self.dispatch = jax.jit(steps.dispatch(run.task, MOST), donate_argnums=0)
     self.retry_at = 0.0
@@ -164,13 +178,13 @@ class Loop:
     """Takes up the newest whole checkpoint, or begins.
 
     Raises:
-      UserError: the steps behind it were taken at other learning rates than the config's.
+      UserError: the steps behind it do not belong to this config or this data set.
     """
     restored = self.checkpoints.restore(self.setup.template)
     if restored:
       self.state, position = restored
       self.position = Position(**position)
-      self._check_rates(old)
+      self._check_past(old)
       self.progress.message(f"resuming at step {self.position.step}")
     else:
       self.progress.phase("initializing")
@@ -184,9 +198,23 @@ class Loop:
     self.started = time.monotonic() - self.position.seconds
     metrics.write_json(self.path / "config.json", config_lib.to_json(self.setup.config))
 
-  def _check_rates(self, old) -> None:
-    """A changed schedule, a longer run's too, must agree with the steps already taken."""
-    _, rate = plan(old, len(self.setup.dataset.train.labels))
+  def _check_past(self, old) -> None:
+    """The data must be the same, and a changed schedule, a longer run's too, must agree with the
+    steps already taken.
+    """
+    dataset, name = self.setup.dataset, self.setup.config.data.name
+    if self.position.data != dataset.fingerprint:
+      raise UserError(
+        f"the {name} here (fingerprint {dataset.fingerprint}) is not the one that the run began "
+        f"with ({self.position.data}); restore config.data.dir={old.data.dir!r} or take a new "
+        "--workdir"
+      )
+    if self.position.step > self.setup.durations.steps:
+      raise UserError(
+        f"config.train.steps={self.setup.config.train.steps!r} is behind the run, which stands at "
+        f"step {self.position.step}; ask for that or more"
+      )
+    _, rate = plan(old, len(dataset.train.labels))
     taken = jnp.arange(self.position.step)
     differ = np.flatnonzero(np.asarray(rate(taken) != self.setup.learning_rate(taken)))
     if len(differ):
@@ -209,16 +237,15 @@ class Loop:
       if self.stop.received:
         self._leave()
       ends = [(position.step // every + 1) * every for every in durations[1:]] + [durations.steps]
-      count = min(count, min(ends) - position.step, MOST)
-      with self._trace(warm):
+      trace = self.profile and warm
+      count = min(max(count, PROFILED) if trace else count, min(ends) - position.step, MOST)
+      with self._trace() if trace else contextlib.nullcontext():
         seconds = self._advance(count)
       # The first dispatch compiled: only the later ones tell how fast a step is.
       count = max(1, int(DISPATCH_SECONDS * count / seconds)) if warm else 1
       warm = True
 
-  def _trace(self, warm: bool):
-    if not (self.profile and warm):
-      return contextlib.nullcontext()
+  def _trace(self):
     self.profile = False
     self.progress.message(f"recording a trace in {self.path / 'profile'}")
     return jax.profiler.trace(str(self.path / "profile"))
@@ -305,8 +332,11 @@ class Loop:
     if position.step == self.checkpoints.last_good:
       return  # a finished run that is started again keeps its time
     position.seconds = time.monotonic() - self.started
-    self.checkpoints.save(position.step, self.state, dataclasses.asdict(position))
     self.retry_at = time.monotonic() + RETRY_SECONDS
+    if not self.log.flush():  # a resume from this step would not measure the rows before it again
+      self.checkpoints.failure = "metrics rows cannot be written"
+      return
+    self.checkpoints.save(position.step, self.state, dataclasses.asdict(position))
 
   def _secure(self) -> None:
     """Sees the state and every row on the disk, trying for a while where it is full.
@@ -342,7 +372,8 @@ class Loop:
     self.checkpoints.close()
     rate = float(self.setup.learning_rate(position.step))
     good = self.checkpoints.last_good
-    self._result("diverged", diverged_at=position.step + 1, loss=str(loss), learning_rate=rate)
+    with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
+      self._result("diverged", diverged_at=position.step + 1, loss=str(loss), learning_rate=rate)
     raise Diverged(
       f"the loss is {loss} or the weights are not finite at step {position.step + 1}, learning "
       f"rate {rate:g}; the last good checkpoint is {'none' if good is None else good}"
@@ -356,6 +387,8 @@ class Loop:
   def _finish(self) -> dict[str, Any]:
     self._secure()
     self.checkpoints.close()
+    if self.profile:
+      self.progress.message("no trace was recorded: too few steps were left")
     if self.setup.durations.steps % self.setup.durations.log_every:
       self.progress.message("the last steps are fewer than log_every and stand in no row")
     result = self._result("done")
@@ -365,34 +398,3 @@ class Loop:
       f"done: test error {result['test_error']:.2f} %, {best}; {self.path / 'result.json'}"
     )
     return result
-
-
-class Evaluation(NamedTuple):
-  """Of a whole split: the error in percent, the mean loss, the class predicted for each example."""
-
-  error: float
-  loss: float
-  predictions: np.ndarray
-
-
-def evaluate(
-  task: steps.Task, variables, examples: steps.Examples, interrupted: Callable = lambda: None
-) -> Evaluation | None:
-  """Counts every example of a split exactly once; None where `interrupted()` came true."""
-  total = len(examples.labels)
-  devices = jax.device_count()
-  batch = math.ceil(min(total, EVAL_BATCH) / devices) * devices
-  predictions, losses = [], []
-  for first in range(0, total, batch):
-    if interrupted():
-      return None
-    chosen = np.minimum(np.arange(first, first + batch), total - 1)  # what is beyond is cut below
-    predicted, loss = _eval_step(task, variables, examples, chosen)
-    predictions.append(np.asarray(predicted))
-    losses.append(np.asarray(loss, np.float64))
-  predicted, loss = np.concatenate(predictions)[:total], np.concatenate(losses)[:total]
-  wrong = int(np.sum(predicted != np.asarray(examples.labels)))
-  return Evaluation(100 * wrong / total, float(loss.mean()), predicted)
-
-
-_eval_step = jax.jit(steps.eval_step, static_argnums=0)

@@ -23,6 +23,8 @@ FREE = {
   "train.steps",
 }
 
+BEFORE_A_RUN = (".lock", ".config.json.partial")  # what a start leaves that was killed at once
+
 
 def read_config(workdir: pathlib.Path) -> Any:
   """The config of the run in `workdir`, or None in a new or empty folder.
@@ -36,7 +38,7 @@ def read_config(workdir: pathlib.Path) -> Any:
       return config_lib.from_json(json.loads(path.read_text()))
     if workdir.exists() and not workdir.is_dir():
       raise UserError(f"--workdir={workdir} is a file; name a folder")
-    if workdir.is_dir() and any(p.name != ".lock" for p in workdir.iterdir()):
+    if workdir.is_dir() and any(p.name not in BEFORE_A_RUN for p in workdir.iterdir()):
       raise UserError(
         f"--workdir={workdir} is not empty and holds no run (no config.json); name a new folder"
       )
@@ -70,11 +72,20 @@ def lock(workdir: pathlib.Path) -> IO[str]:
 
 def refuse_changes(old: Any, new: Any) -> None:
   """Raises a UserError with the keys in which `new` would train otherwise than `old`."""
+  _refuse(old, new, lambda key: key not in FREE)
+
+
+def refuse_other_network(old: Any, new: Any) -> None:
+  """Raises a UserError with the keys in which `new` describes another network than `old`."""
+  _refuse(old, new, lambda key: key.startswith("model.") or key == "data.normalize")
+
+
+def _refuse(old: Any, new: Any, matters) -> None:
   before, after = config_lib.leaves(old), config_lib.leaves(new)
   changes = [
     f"{key}: {before[key]!r} -> {after[key]!r}"
     for key in before
-    if key not in FREE and before[key] != after[key]
+    if matters(key) and before[key] != after[key]
   ]
   if changes:
     raise UserError(

@@ -14,6 +14,12 @@ from resnet_jax import errors
 KINDS = ("pixel_mean", "channel_mean_std")
 
 
+def check(kind: str) -> None:
+  """Raises a UserError for a kind of normalization that there is not."""
+  if kind not in KINDS:
+    raise errors.unknown("config.data.normalize", kind, KINDS)
+
+
 def normalization(train_images: np.ndarray, kind: str) -> tuple[Any, Any]:
   """The constants of `normalize`, of images scaled to [0, 1], computed on the host.
 
@@ -28,20 +34,19 @@ def normalization(train_images: np.ndarray, kind: str) -> tuple[Any, Any]:
   Raises:
     UserError: unknown kind.
   """
+  check(kind)
   if kind == "pixel_mean":
     total = train_images.sum(axis=0, dtype=np.int64)
     return np.float32(total / (255 * len(train_images))), np.ones(1, np.float32)
-  if kind == "channel_mean_std":
-    channels = train_images.shape[-1]
-    counts = np.stack(
-      [np.bincount(train_images[..., c].ravel(), minlength=256) for c in range(channels)]
-    )
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    values = np.arange(256) / 255
-    mean = shares @ values
-    deviation = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
-    return np.float32(mean), np.float32(1 / np.where(deviation > 0, deviation, 1))
-  raise errors.unknown("config.data.normalize", kind, KINDS)
+  channels = train_images.shape[-1]
+  counts = np.stack(
+    [np.bincount(train_images[..., c].ravel(), minlength=256) for c in range(channels)]
+  )
+  shares = counts / counts.sum(axis=1, keepdims=True)
+  values = np.arange(256) / 255
+  mean = shares @ values
+  deviation = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
+  return np.float32(mean), np.float32(1 / np.where(deviation > 0, deviation, 1))
 
 
 def normalize(images: jax.Array, mean: jax.Array, scale: jax.Array, dtype=jnp.float32) -> jax.Array:

@@ -1,0 +1,49 @@
+"""The package as a library: what the README shows, and runs loaded again."""
+
+import numpy as np
+import pytest
+
+import resnet_jax
+from resnet_jax.models.shortcuts import SHORTCUTS
+from resnet_jax.models.units import UNITS
+
+
+@pytest.fixture
+def names():
+  """Names registered in a test are gone after it."""
+  before = dict(SHORTCUTS), dict(UNITS)
+  yield
+  for table, old in zip((SHORTCUTS, UNITS), before, strict=True):
+    table.clear()
+    table.update(old)
+
+
+def halved(unit, x, key):
+  return unit.config.shortcut_scale * unit.project(x), 1.0
+
+
+def wide(width):
+  return [(3, width), (1, 2 * width), (3, width)]
+
+
+def test_a_shortcut_and_a_unit_of_ones_own(tmp_path, repository, monkeypatch, names):
+  monkeypatch.chdir(repository)
+  for _ in range(2):  # a notebook's cell runs again
+    resnet_jax.shortcut("halved")(halved)
+    resnet_jax.unit("wide")(wide)
+  with pytest.raises(resnet_jax.UserError, match="'halved' is registered already"):
+    resnet_jax.shortcut("halved")(wide)
+  config = resnet_jax.load_config("configs/resnet.py:depth=11,unit=wide,digits")
+  config.model.shortcut, config.model.shortcut_scale, config.train.steps = "halved", 0.5, 2
+  result = resnet_jax.train_run(config, tmp_path / "run")
+  run = resnet_jax.load_run(tmp_path / "run")
+  test = resnet_jax.load_data(config.data).test
+  logits = run(test.images)
+  assert logits.shape == (360, 10)
+  wrong = np.mean(np.argmax(logits, -1) != test.labels)
+  assert 100 * wrong == pytest.approx(result["test_error"])
+  model = resnet_jax.build_model(config.model, classes=10)
+  np.testing.assert_array_equal(
+    model.apply(run.variables, np.zeros((1, 8, 8, 1))),
+    run.model.apply(run.variables, np.zeros((1, 8, 8, 1))),
+  )

@@ -1,0 +1,148 @@
+"""The command's modes, and what it says of files and flags that cannot work."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from resnet_jax import train
+from resnet_jax.config import load_file
+
+NET = "--config=configs/resnet.py:depth=8,digits"
+
+
+def start(*flags, **more):
+  environment = os.environ | {"XLA_FLAGS": ""}
+  return subprocess.Popen(
+    [sys.executable, "-m", "resnet_jax.main", *flags],
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    **more,
+  )
+
+
+def run(*flags, **more):
+  process = start(*flags, **more)
+  output, _ = process.communicate(timeout=300)
+  return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """The folder of a short run with a trace."""
+  folder = tmp_path_factory.mktemp("main") / "run"
+  root = os.path.dirname(os.path.dirname(__file__))
+  flags = [f"--config.train.{key}=4" for key in ("eval_every", "log_every", "checkpoint_every")]
+  code, output = run(
+    NET, f"--workdir={folder}", "--config.train.steps=8", "--profile", *flags, cwd=root
+  )
+  assert code == 0, output
+  return folder
+
+
+def test_a_trace_is_recorded(trained):
+  assert list((trained / "profile").rglob("*.pb"))
+
+
+def test_evaluation_gives_the_runs_error_and_every_prediction(trained, tmp_path, repository):
+  result = json.loads((trained / "result.json").read_text())
+  for checkpoint, key in (("last", "test_error"), ("best", "best_test_error")):
+    saved = tmp_path / f"{checkpoint}.npz"
+    code, output = run(
+      "--mode=eval",
+      f"--workdir={trained}",
+      f"--checkpoint={checkpoint}",
+      f"--predictions={saved}",
+      cwd=repository,
+    )
+    assert code == 0, output
+    assert f"test error {result[key]:.2f} %" in output
+    predictions = np.load(saved)
+    wrong = predictions["predictions"] != predictions["labels"]
+    assert len(wrong) == 360
+    assert 100 * wrong.mean() == pytest.approx(result[key])
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    ([NET, "--config.model.depth=14"], "model.depth: 8 -> 14"),
+    (["--checkpoint=5"], "no whole checkpoint '5'; there are: 8, 4"),
+    (["--checkpoint=newest"], "write last, best or a step"),
+  ],
+)
+def test_what_cannot_be_evaluated(trained, repository, flags, message):
+  code, output = run("--mode=eval", f"--workdir={trained}", *flags, cwd=repository)
+  assert code == 1
+  assert message in output
+  assert "Traceback" not in output
+
+
+def test_describe(repository):
+  code, output = run(NET, "--mode=describe", "--json", cwd=repository)
+  assert code == 0
+  found = json.loads(output)
+  assert found["params"] == sum(layer["params"] for layer in found["layers"]) + 490
+  assert found["multiply_adds"] == sum(layer["multiply_adds"] for layer in found["layers"])
+  code, output = run(NET, "--mode=describe", cwd=repository)
+  assert code == 0
+  assert f"{found['params']:,}" in output
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("def get_config(:", "SyntaxError"),
+    ("import nothing_of_that_name", "nothing_of_that_name"),
+    ("def get_config(): pass", "returned nothing"),
+    ("x = 1", "get_config"),
+  ],
+)
+def test_a_config_file_that_cannot_work(tmp_path, repository, text, message):
+  (tmp_path / "bad.py").write_text(text)
+  code, output = run(f"--config={tmp_path}/bad.py", f"--workdir={tmp_path}/run", cwd=repository)
+  assert code == 1
+  assert message in output
+  assert "Traceback" not in output
+  assert not (tmp_path / "run").exists()
+
+
+def test_configs_are_found_from_elsewhere(tmp_path, repository):
+  environment = {"PYTHONPATH": str(repository)}
+  code = "import resnet_jax; print(resnet_jax.load_config(%r).model.depth)"
+  spec = f"{repository}/configs/resnet.py:depth=20,digits"
+  found = subprocess.run(
+    [sys.executable, "-P", "-c", code % spec],
+    cwd=tmp_path,
+    env=os.environ | environment,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert found.stdout.strip() == "20"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_step_asks_to_be_run_again(tmp_path, repository, number):
+  workdir = tmp_path / "run"
+  process = start(NET, f"--workdir={workdir}", cwd=repository)
+  while not (workdir / ".lock").exists() and process.poll() is None:
+    time.sleep(0.01)
+  process.send_signal(number)
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 75, output
+  assert "run it again" in output
+  assert train.train(short(), workdir)["status"] == "done"
+
+
+def short():
+  config = load_file("configs/resnet.py:depth=8,digits")
+  config.train.steps = 2
+  return config

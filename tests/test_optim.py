@@ -1,0 +1,45 @@
+"""The schedules and the optimizer against the papers' numbers and Caffe's formula."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common
+from resnet_jax import optim
+from resnet_jax.config import default_config
+
+
+def rates(at, **settings):
+  config = common.cifar(default_config())
+  config.optim.update(settings)
+  schedule = optim.schedule(config.optim, 64_000, 128, 50_000)
+  return [float(schedule(jnp.int32(step))) for step in at]
+
+
+def test_the_papers_steps():
+  found = rates([0, 399, 400, 31_999, 32_000, 47_999, 48_000, 63_999])
+  assert found == pytest.approx([0.01, 0.01, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_cosine_and_constant():
+  found = rates([0, 16_000, 32_000, 63_999], schedule="cosine", warmup=0)
+  assert found[:3] == pytest.approx([0.1, 0.05 + 0.05 * np.cos(np.pi / 4), 0.05])
+  assert 0 <= found[3] < 1e-8
+  assert rates([0, 63_999], schedule="constant", warmup=0) == pytest.approx([0.1, 0.1])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_is_caffes(nesterov):
+  config = default_config().optim
+  config.nesterov, config.weight_decay = nesterov, 0.1
+  rate = [0.5, 0.5, 0.05]
+  optimizer = optim.build(config, lambda step: jnp.asarray(rate)[step])
+  w = ours = np.float32(2.0)
+  state, v = optimizer.init(ours), 0.0
+  for lr, g in zip(rate, (1.0, -3.0, 0.5), strict=True):
+    updates, state = optimizer.update(np.float32(g), state, ours)
+    ours = ours + updates
+    step = lr * (g + 0.1 * w)
+    v = 0.9 * v + step  # Caffe keeps the rate inside the velocity
+    w = w - (0.9 * v + step if nesterov else v)
+    np.testing.assert_allclose(ours, w, rtol=1e-6)
