@@ -9,7 +9,7 @@ import numpy as np
 
 from resnet_jax import config as config_lib
 from resnet_jax import evaluation as evaluation_lib
-from resnet_jax import train, workdir
+from resnet_jax import metrics, train, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.data import augment
 from resnet_jax.errors import UserError
@@ -55,16 +55,23 @@ def load_run(directory: str | os.PathLike, checkpoint: str = "last", config=None
   if checkpoint not in ("last", "best") and not checkpoint.isdigit():
     raise UserError(f"--checkpoint={checkpoint!r} is unknown; write last, best or a step")
   step = int(checkpoint) if checkpoint.isdigit() else None
+  if checkpoint == "best":
+    step = _best_step(path, checkpoints.steps())
   restored = checkpoints.restore(setup.template, step)
-  if restored and checkpoint == "best":
-    if restored[1]["best_step"] is None:
-      raise UserError(f"{path} was never evaluated: no checkpoint is the best; take last")
-    restored = checkpoints.restore(setup.template, restored[1]["best_step"])
   if not restored:
     there = ", ".join(map(str, checkpoints.steps())) or "none"
     raise UserError(f"{path} has no whole checkpoint {checkpoint!r}; there are: {there}")
   state, position = restored
   return Run(setup.config, setup.task.model, state.variables, position["step"], setup)
+
+
+def _best_step(path: pathlib.Path, kept: list[int]) -> int:
+  """The first of the kept checkpoints with the least test error."""
+  tested = [row for row in metrics.read_rows(path) if row["split"] == "test"]
+  errors = {row["step"]: row["error"] for row in tested if row["step"] in kept}
+  if not errors:
+    raise UserError(f"{path} was never evaluated: no checkpoint is the best; take last")
+  return min(errors, key=errors.__getitem__)
 
 
 def evaluate(config, directory, checkpoint: str = "last", predictions: str | None = None):

@@ -20,7 +20,8 @@ from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import load_file
 from resnet_jax.errors import Diverged, UserError
 
-SMALL = ["--config=configs/resnet.py:depth=8,digits"] + [
+NET = "configs/resnet.py:depth=8,digits"
+SHORT = [
   f"--config.train.{key}={value}"
   for key, value in {
     "steps": 60,
@@ -29,13 +30,16 @@ SMALL = ["--config=configs/resnet.py:depth=8,digits"] + [
     "checkpoint_every": 10,
   }.items()
 ]
-KILLS = int(os.environ.get("KILLS", 4))  # how often the run is killed; KILLS=10 for a longer proof
+# A longer proof: KILLS=10 KILLED=configs/preact1001.py:digits
+KILLS = int(os.environ.get("KILLS", 4))  # how often the run is killed
+KILLED = os.environ.get("KILLED", NET)
 
 
-def command(repository, workdir, *more):
+def command(repository, workdir, *more, net=NET):
   environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(workdir.parent)}
+  flags = [f"--config={net}", f"--workdir={workdir}", *SHORT]
   return subprocess.Popen(
-    [sys.executable, "-m", "resnet_jax.main", *SMALL, f"--workdir={workdir}", *more],
+    [sys.executable, "-m", "resnet_jax.main", *flags, *more],
     cwd=repository,
     env=environment,
     stdout=subprocess.PIPE,
@@ -45,7 +49,7 @@ def command(repository, workdir, *more):
 
 
 def finish(process):
-  output, _ = process.communicate(timeout=300)
+  output, _ = process.communicate(timeout=900)
   return process.returncode, output
 
 
@@ -53,12 +57,9 @@ def facts(workdir):
   return [{k: v for k, v in row.items() if k != "timing"} for row in metrics.read_rows(workdir)]
 
 
-def final_state(workdir: pathlib.Path):
-  config = load_file("configs/resnet.py:depth=8,digits")
-  config.train.steps = 60
-  config.data.batch_size = 16
-  run = train.setup(config)
-  return Checkpoints(workdir, print).restore(run.template)
+def final_state(folder: pathlib.Path):
+  run = train.setup(workdir.read_config(folder))
+  return Checkpoints(folder, print).restore(run.template)
 
 
 @pytest.mark.slow
@@ -67,19 +68,24 @@ def test_killed_and_started_again_ends_with_the_same_bits(
   tmp_path, repository, monkeypatch, number, code
 ):
   monkeypatch.chdir(repository)
-  whole, cut, longer = tmp_path / "whole", tmp_path / "cut", "--config.train.steps=400"
-  assert finish(command(repository, whole, longer))[0] == 0
+  whole, cut = tmp_path / "whole", tmp_path / "cut"
+
+  def start(folder):
+    return command(repository, folder, "--config.train.steps=400", net=KILLED)
+
+  assert finish(start(whole))[0] == 0
+  a_row = json.loads((whole / "result.json").read_text())["seconds"] / 77
   draw = random.Random(int(number))
   for rows in sorted(draw.sample(range(1, 60), KILLS)):  # of 77: never the last
     wanted = max(rows, len(metrics.read_rows(cut)) + 1)
-    process = command(repository, cut, longer)
+    process = start(cut)
     while process.poll() is None and len(metrics.read_rows(cut)) < wanted:
       time.sleep(0.01)
-    time.sleep(draw.uniform(0, 0.1))
+    time.sleep(draw.uniform(0, a_row))
     process.send_signal(number)
     returned, output = finish(process)
     assert returned == code, output
-  assert finish(command(repository, cut, longer))[0] == 0
+  assert finish(start(cut))[0] == 0
   assert facts(cut) == facts(whole)
   (one, at_one), (two, at_two) = final_state(cut), final_state(whole)
   jax.tree.map(np.testing.assert_array_equal, one, two)
@@ -90,7 +96,7 @@ def test_killed_and_started_again_ends_with_the_same_bits(
 
 
 def tiny(**more):
-  config = load_file("configs/resnet.py:depth=8,digits")
+  config = load_file(NET)
   config.train.update({"steps": 4, "log_every": 2, "eval_every": 2, "checkpoint_every": 2} | more)
   return config
 
@@ -283,7 +289,7 @@ def on_one_and_on_eight_devices(config, count):
 
 def test_one_and_eight_devices_agree(repository, x64, monkeypatch):
   monkeypatch.chdir(repository)
-  config = load_file("configs/resnet.py:depth=8,digits")
+  config = load_file(NET)
   config.model.dtype = "float64"
   (_, one), (_, eight) = on_one_and_on_eight_devices(config, 50)
   np.testing.assert_allclose(one["loss"], eight["loss"], rtol=1e-9)
