@@ -35,7 +35,7 @@ class Checkpoints:
     self.failure: str | None = None
     self._saving: int | None = None
     self._manager: ocp.CheckpointManager | None = None
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every step of its work
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells what is told here
 
   def steps(self) -> list[int]:
     """The steps that have a folder, whole or not, newest first."""
@@ -96,11 +96,20 @@ class Checkpoints:
       state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
     )
     try:
+      self._refuse_full_disk(state)
       if not self.manager.save(step, args=args, force=True):
         raise RuntimeError(f"Orbax declined to save step {step}")
       self._saving = step
     except FAULTS as error:
       self._failed(step, error)
+
+  def _refuse_full_disk(self, state: Any) -> None:
+    """Raises an OSError where there is no room: each of Orbax's threads would fail on its own."""
+    self.directory.mkdir(parents=True, exist_ok=True)
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(self.directory).free
+    if free < needed:
+      raise OSError(f"{needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free")
 
   def settle(self) -> None:
     """Waits until what was begun is on the disk, or has failed."""
