@@ -1,12 +1,15 @@
 """What config files share: the papers' recipes, and the laptop's."""
 
 from resnet_jax.config import default_config, parse_arguments
+from resnet_jax.errors import UserError
 
 __all__ = ["cifar", "default_config", "digits", "on", "parse_arguments"]
 
 
 def on(config, data: str):
   """Sets the data set, with the recipe that belongs to it."""
+  if not data or "=" in data or "," in data:
+    raise UserError(f"{data!r} is no data set's name; write digits, cifar10 or another set of TFDS")
   return digits(config) if data == "digits" else cifar(config, data)
 
 

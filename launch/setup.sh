@@ -3,7 +3,7 @@
 # PYTHON=python3.12 chooses the interpreter; EXTRA=cuda or EXTRA=tpu brings JAX for an accelerator.
 
 set_up() {
-  local python=${PYTHON:-python3} dev=${1:-} version stamp
+  local python=${PYTHON:-python3} dev=${1:-} version stamp found
   # An installer only warns of an extra it does not know, and would bring JAX for the CPU.
   case ${EXTRA:-} in
     "" | cuda | tpu) ;;
@@ -17,20 +17,26 @@ set_up() {
     echo "error: $python is Python $version; 3.11 or newer is needed (set PYTHON)" >&2
     return 1
   fi
+  # Of two starts at once one sets up and the other waits.
+  if command -v flock >/dev/null; then exec 9>.venv.lock && flock 9; fi
   stamp="$version extra=${EXTRA:-} dev=$dev $(cat requirements.txt pyproject.toml | cksum)"
-  if [ "$(cat .venv/stamp 2>/dev/null)" = "$stamp" ] && .venv/bin/python -c '' 2>/dev/null; then
-    return 0
-  fi
+  found=$(cat .venv/stamp 2>/dev/null || true)
   # A venv that tests have used serves a run as well.
-  if [ -z "$dev" ] && [ "$(cat .venv/stamp 2>/dev/null)" = "${stamp/dev=/dev=1}" ] &&
+  if { [ "$found" = "$stamp" ] || [ "$found" = "${stamp/dev= /dev=1 }" ]; } &&
     .venv/bin/python -c '' 2>/dev/null; then
+    exec 9>&- # a run must not hold the lock
     return 0
   fi
   # The interpreter itself: uv looks a mere name up in its own way and may find another. Where .venv
   # is activated, the one that made it: it is still there when .venv is gone.
   python=$("$python" -c 'import sys; print(sys._base_executable)')
   echo "setting up .venv with Python $version; this takes some minutes"
-  rm -rf .venv
+  # What is there may be the user's own or in use by a run: where it can be added to, it is kept.
+  case $found in
+    "" | "$version extra=${EXTRA:-} "*) .venv/bin/python -c '' 2>/dev/null || rm -rf .venv ;;
+    *) rm -rf .venv ;;
+  esac
+  rm -f .venv/stamp
   local wanted=(-r requirements.txt)
   if [ -n "${EXTRA:-}" ]; then wanted+=(-e ".[$EXTRA]"); fi
   if [ -n "$dev" ]; then wanted+=(-e ".[dev]"); fi
@@ -42,16 +48,17 @@ set_up() {
   echo >&2
   if [ "$failed" -ne 0 ]; then return "$failed"; fi
   echo "$stamp" >.venv/stamp # last, so that an installation cut short is begun again
+  exec 9>&-
 }
 
 install_into_venv() {
   local python=$1
   shift
   if command -v uv >/dev/null; then
-    uv venv --quiet --python "$python" .venv &&
+    { [ -d .venv ] || uv venv --quiet --python "$python" .venv; } &&
       uv pip install --quiet --python .venv/bin/python "$@"
   else
-    "$python" -m venv .venv &&
+    "$python" -m venv .venv && # of a venv that is there it sees to pip
       .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
   fi
 }

@@ -32,7 +32,7 @@ class Run(NamedTuple):
     return self.model.apply(self.variables, images)
 
 
-def load_run(directory: str | os.PathLike, checkpoint: str = "last", config=None) -> Run:
+def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", config=None) -> Run:
   """The network that the run in `directory` has trained; nothing there is written.
 
   Args:
@@ -41,20 +41,21 @@ def load_run(directory: str | os.PathLike, checkpoint: str = "last", config=None
     config: the run's own where None.
 
   Raises:
-    UserError: there is no run, or no such checkpoint that is whole, or `config` is of another net.
+    UserError: there is no run, or no such checkpoint that is whole, or `config` is of another net
+      or training set.
   """
-  path = pathlib.Path(directory)
+  path, checkpoint = pathlib.Path(directory), str(checkpoint)
   own = workdir.read_config(path)
   if own is None:
-    raise UserError(f"{path} holds no run")
+    raise UserError(f"--workdir={path} holds no run")
   if config is not None:
     config_lib.check(config)
     workdir.refuse_other_network(own, config)
   setup = train.setup(own if config is None else config)
   checkpoints = Checkpoints(path, lambda text: print(f"warning: {text}"))
-  if checkpoint not in ("last", "best") and not checkpoint.isdigit():
+  if checkpoint not in ("last", "best") and not checkpoint.isdecimal():
     raise UserError(f"--checkpoint={checkpoint!r} is unknown; write last, best or a step")
-  step = int(checkpoint) if checkpoint.isdigit() else None
+  step = int(checkpoint) if checkpoint.isdecimal() else None
   if checkpoint == "best":
     step = _best_step(path, checkpoints.steps())
   restored = checkpoints.restore(setup.template, step)
@@ -62,6 +63,8 @@ def load_run(directory: str | os.PathLike, checkpoint: str = "last", config=None
     there = ", ".join(map(str, checkpoints.steps())) or "none"
     raise UserError(f"{path} has no whole checkpoint {checkpoint!r}; there are: {there}")
   state, position = restored
+  if setup.config.data.test_split == own.data.test_split:
+    workdir.refuse_other_data(own, setup.dataset, position["data"])
   return Run(setup.config, setup.task.model, state.variables, position["step"], setup)
 
 
@@ -76,6 +79,8 @@ def _best_step(path: pathlib.Path, kept: list[int]) -> int:
 
 def evaluate(config, directory, checkpoint: str = "last", predictions: str | None = None):
   """Prints a run's test error; saves predictions and labels for every example where asked to."""
+  if predictions and not os.access(pathlib.Path(predictions).parent, os.W_OK):
+    raise UserError(f"--predictions={predictions} cannot be written: name a folder that can")
   run = load_run(directory, checkpoint, config)
   evaluation = evaluation_lib.evaluate(run.setup.task, run.variables, run.setup.test)
   assert evaluation is not None

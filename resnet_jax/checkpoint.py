@@ -4,12 +4,16 @@ A step is trusted only if it restores with the shapes, types and digest it was s
 one that does not is passed over, with the reason, for the one before it.
 """
 
+import contextlib
+import gc
 import hashlib
 import json
 import logging
 import pathlib
 import shutil
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -51,15 +55,17 @@ class Checkpoints:
       step: the one to restore, or None for the newest.
     """
     for candidate in self.steps():
-      if step in (None, candidate):
+      if step not in (None, candidate):
+        continue
+      with _quietly():
         try:
           restored = self._read(candidate, template)
-        except FAULTS as error:
-          reason = str(error).strip().splitlines() or [type(error).__name__]
-          self.warn(f"checkpoint {candidate} is damaged and passed over: {reason[0][:200]}")
-          continue
-        self.last_good = candidate
-        return restored
+          self.last_good = candidate
+          return restored
+        except Exception as error:  # of a damaged file Orbax raises whatever comes of it
+          reason = _reason(error)
+        gc.collect()  # what is left of the attempt complains when it goes
+      self.warn(f"checkpoint {candidate} is damaged and passed over: {reason}")
     return None
 
   def _read(self, step: int, template: Any) -> tuple[Any, dict]:
@@ -83,10 +89,10 @@ class Checkpoints:
     """
     for later in self.steps():
       if later > step:
-        target = self.directory.with_name("checkpoints_damaged") / str(later)
-        target.parent.mkdir(exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        (self.directory / str(later)).rename(target)
+        aside = self.directory.with_name("checkpoints_damaged")
+        aside.mkdir(exist_ok=True)
+        earlier = len(list(aside.glob(f"{later}.*")))
+        (self.directory / str(later)).rename(aside / f"{later}.{earlier}")
 
   def save(self, step: int, state: Any, position: dict[str, Any]) -> None:
     """Begins to save; `failure` tells afterwards what went wrong with this save or the last."""
@@ -106,7 +112,7 @@ class Checkpoints:
   def _refuse_full_disk(self, state: Any) -> None:
     """Raises an OSError where there is no room: each of Orbax's threads would fail on its own."""
     self.directory.mkdir(parents=True, exist_ok=True)
-    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    needed = 1.1 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**18  # and its indices
     free = shutil.disk_usage(self.directory).free
     if free < needed:
       raise OSError(f"{needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free")
@@ -125,8 +131,13 @@ class Checkpoints:
     except FAULTS as error:
       self._failed(step, error)
 
+  def settle_if_done(self) -> None:
+    """Sees how what was begun has ended, without waiting for it."""
+    if self._saving is not None and not self.manager.is_saving_in_progress():
+      self.settle()
+
   def _failed(self, step: int, error: Exception) -> None:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    reason = _reason(error)
     if self.failure is None:
       self.warn(f"checkpoint {step} could not be saved and is tried again: {reason}")
     self.failure = reason
@@ -139,7 +150,11 @@ class Checkpoints:
   def manager(self) -> ocp.CheckpointManager:
     """Orbax's, made at the first save."""
     if self._manager is None:
-      options = ocp.CheckpointManagerOptions(preservation_policy=self, create=True)
+      options = ocp.CheckpointManagerOptions(
+        preservation_policy=self,
+        create=True,
+        cleanup_tmp_directories=True,  # which a kill left
+      )
       self._manager = ocp.CheckpointManager(self.directory, options=options)
     return self._manager
 
@@ -157,6 +172,25 @@ class Checkpoints:
         manager.close()
       except FAULTS as error:
         logging.getLogger(__name__).debug("closing after a failed save: %s", error)
+
+
+def _reason(error: Exception) -> str:
+  return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+  """Without the tracebacks of TensorStore's threads: the first is raised, and told as one line."""
+  asyncio, hook = logging.getLogger("asyncio"), sys.unraisablehook
+  level = asyncio.level
+  asyncio.setLevel(logging.CRITICAL)
+  sys.unraisablehook = lambda _: None
+  try:
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # never awaited
+      yield
+  finally:
+    asyncio.setLevel(level)
+    sys.unraisablehook = hook
 
 
 def digest(state: Any, position: dict[str, Any]) -> str:

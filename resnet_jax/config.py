@@ -20,6 +20,15 @@ from resnet_jax.errors import UserError
 
 # Settings whose default is None: the data set's own value is used.
 _OPTIONAL = {"data.pad": int, "data.flip": bool}
+_NOT_NEGATIVE = (
+  "seed",
+  "data.pad",
+  "model.norm.group_size",
+  "optim.drop_factor",
+  "optim.momentum",
+  "optim.warmup_learning_rate",
+  "optim.weight_decay",
+)
 # Settings that are durations: 100, "100", "100 steps", "8 epochs", "50000 examples"; where
 # a share of the run makes sense also "50%".
 DURATIONS = {
@@ -120,7 +129,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   for key in ("data.batch_size", "optim.learning_rate"):
     if given[key] <= 0:
       raise UserError(f"config.{key}={given[key]} must be above 0")
-  for key in ("seed", "data.pad", "optim.weight_decay", "optim.momentum", "model.norm.group_size"):
+  for key in _NOT_NEGATIVE:
     if (given[key] or 0) < 0:
       raise UserError(f"config.{key}={given[key]} must be 0 or more")
   if given["seed"] >= 2**32:
@@ -158,15 +167,17 @@ def steps(
   try:
     number, unit = float(match[1]), match[2].rstrip("s")  # type: ignore[index]
     per_step = {"": 1, "step": 1, "epoch": batch_size / examples, "example": batch_size}
-    if unit == "%":
-      return round(number / 100 * total)  # type: ignore[operator]
-    return math.ceil(number / per_step[unit] - 1e-9)
+    count = number / 100 * total if unit == "%" else number / per_step[unit]  # type: ignore[operator]
+    whole = round(count) if unit == "%" else math.ceil(count - 1e-9)
   except (TypeError, ValueError, OverflowError):
     share = ", '50%'" if total is not None else ""
     raise UserError(
       f"config.{key}={value!r} is no duration; write 100, '100 steps', '8 epochs' or "
       f"'50000 examples'{share}"
     ) from None
+  if whole >= 2**31:
+    raise UserError(f"config.{key}={value!r} must be below 2**31 steps")
+  return whole
 
 
 def make_importable(path: str) -> None:
@@ -217,15 +228,26 @@ def parse_arguments(text: str) -> dict[str, Any]:
   Pairs name keys of `config.model`; a word without `=` is the data set's name.
 
   Raises:
-    UserError: an unknown key, or a value of the wrong type.
+    UserError: an unknown key, one given twice or without a value, or a value of the wrong type.
   """
   model = default_config().model
   given: dict[str, Any] = {}
   for part in filter(None, (part.strip() for part in text.split(","))):
     key, equals, value = part.partition("=")
-    if not equals or key == "data":
-      given["data"] = value or key
+    if not equals and key not in model:
+      key, value = "data", key
+    if key in given:
+      raise UserError(f"{key} is given twice in {text!r}")
+    if key == "data":
+      given[key] = value
       continue
+    if "." in key:
+      raise UserError(
+        f"{part!r} cannot stand behind the colon; settings with a dot are flags, such as "
+        "--config.optim.momentum=0.9"
+      )
+    if not equals:
+      raise UserError(f"{key!r} has no value in {text!r}; write {key}={model[key]}")
     if key not in model or isinstance(model[key], ml_collections.ConfigDict):
       raise unknown_key(f"model.{key}")
     try:

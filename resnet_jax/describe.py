@@ -37,8 +37,11 @@ def describe(config) -> dict[str, Any]:
   """
   check(config)
   models.check(config.model)
-  info = data.info(config.data)
-  return network(config.model, info.shape, len(info.classes))
+  with jax.enable_x64(config.model.dtype == "float64"):
+    if config.model.family == "imagenet":  # as published, whatever the data
+      return network(config.model, (224, 224, 3), 1000)
+    info = data.info(config.data)
+    return network(config.model, info.shape, len(info.classes))
 
 
 def network(config, shape: tuple[int, ...], classes: int) -> dict[str, Any]:

@@ -10,8 +10,11 @@ class UserError(Exception):
   """Input that cannot work: one line with the key, the value and what would be right."""
 
 
-class Preempted(Exception):
-  """The run was asked to stop, saved its state and can be started again."""
+class Preempted(BaseException):
+  """The run was asked to stop, saved its state and can be started again.
+
+  Like KeyboardInterrupt no Exception: it may be raised inside any library's code.
+  """
 
 
 class Diverged(Exception):

@@ -9,6 +9,7 @@ on when the same command is given again. Exit codes: 0 done, 1 bad input or a ru
 75 preempted, run me again.
 """
 
+import itertools
 import os
 import pathlib
 import sys
@@ -33,25 +34,30 @@ _PREDICTIONS = flags.DEFINE_string(
   "predictions", None, "With --mode=eval: an .npz file to save the prediction for every example in."
 )
 _PROFILE = flags.DEFINE_bool("profile", False, "Record a trace of a few steps in WORKDIR/profile.")
+_MODES = {"json": "describe", "checkpoint": "eval", "predictions": "eval", "profile": "train"}
 
 
 def parse(argv: list[str]) -> list[str]:
   """Reads the flags; whatever is wrong with them ends the program with one line."""
   try:
     known = config_lib.leaves(config_lib.default_config())
-    for argument in argv[1:]:
-      name, prefix = argument.lstrip("-").split("=")[0], "config."
-      if argument.startswith("-") and name.startswith(prefix):
-        if name.removeprefix(prefix) not in known:
-          raise config_lib.unknown_key(name.removeprefix(prefix))
-      elif argument.startswith(("--config=", "-config=")):
-        path = argument.split("=", 1)[1].split(":")[0]
+    for argument, following in itertools.zip_longest(argv[1:], argv[2:], fillvalue=""):
+      name, equals, value = argument.lstrip("-").partition("=")
+      if not argument.startswith("-"):
+        continue
+      if name.startswith("config.") and name.removeprefix("config.") not in known:
+        raise config_lib.unknown_key(name.removeprefix("config."))
+      if name == "config":
+        path = (value if equals else following).split(":")[0]
         if not pathlib.Path(path).is_file():
           raise UserError(f"--config={path!r}: there is no such file; see configs/")
         config_lib.make_importable(path)
     rest = flags.FLAGS(argv)
     if rest[1:]:
       raise UserError(f"{rest[1]!r} is not a flag; settings are written --config.key=value")
+    for name, mode in _MODES.items():
+      if flags.FLAGS[name].present and _MODE.value != mode:
+        raise UserError(f"--{name} belongs to --mode={mode}, not to --mode={_MODE.value}")
     if _CONFIG.value is not None:
       config_lib.check(_CONFIG.value)
     return rest
@@ -64,7 +70,6 @@ def parse(argv: list[str]) -> list[str]:
 def main(argv: list[str]) -> None:
   """Runs the mode that the flags ask for."""
   del argv
-  preemption.leave_at_once()
   logging.set_verbosity(logging.WARNING)  # libraries tell of every backend that is not there
   try:
     config = _config()
@@ -75,9 +80,6 @@ def main(argv: list[str]) -> None:
     else:
       _use_compilation_cache()
       _evaluate(config) if _MODE.value == "eval" else _train(config)
-  except Preempted as stopped:
-    print(stopped, file=sys.stderr)
-    sys.exit(EXIT_PREEMPTED)
   except (UserError, Diverged, OSError) as error:  # OSError: a disk that is full or gone
     sys.exit(f"error: {error}")
 
@@ -86,12 +88,7 @@ def _config():
   if _CONFIG.value is not None:
     return _CONFIG.value
   if _MODE.value == "eval" and _WORKDIR.value:
-    from resnet_jax import workdir
-
-    config = workdir.read_config(pathlib.Path(_WORKDIR.value))
-    if config is not None:
-      return config
-    raise UserError(f"--workdir={_WORKDIR.value} holds no run to evaluate")
+    return None  # the run's own
   if flags.FLAGS["config"].present:
     raise UserError("get_config of the --config file returned nothing; it must return a config")
   raise UserError("--config is missing: name a config file, as --config=configs/preact1001.py")
@@ -128,7 +125,12 @@ def _use_compilation_cache() -> None:
 
 def run() -> None:
   """The `resnet_jax` command."""
-  app.run(main, flags_parser=parse)
+  preemption.leave_at_once()
+  try:
+    app.run(main, flags_parser=parse)
+  except Preempted as stopped:
+    print(stopped, file=sys.stderr)
+    sys.exit(EXIT_PREEMPTED)
 
 
 if __name__ == "__main__":

@@ -7,21 +7,21 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from resnet_jax.errors import UserError
 
 
-def build(batch_size: int) -> Mesh:
-  """A mesh of all devices along `data`, over which each batch is spread.
+def build() -> Mesh:
+  """A mesh of all devices along `data`, over which each batch is spread."""
+  return Mesh(np.asarray(jax.devices()), ("data",))
 
-  Raises:
-    UserError: the devices cannot share a batch of that size.
-  """
-  devices = jax.devices()
-  if batch_size % len(devices):
-    below = batch_size - batch_size % len(devices)
-    near = [size for size in (below, below + len(devices)) if size]
+
+def check(batch_size: int) -> None:
+  """Raises a UserError where the devices cannot share a batch of that size."""
+  devices = jax.device_count()
+  if batch_size % devices:
+    below = batch_size - batch_size % devices
+    near = [size for size in (below, below + devices) if size]
     raise UserError(
-      f"config.data.batch_size={batch_size} cannot be shared by {len(devices)} devices; "
+      f"config.data.batch_size={batch_size} cannot be shared by {devices} devices; "
       f"the nearest: {' and '.join(map(str, near))}"
     )
-  return Mesh(np.asarray(devices), ("data",))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -7,6 +7,7 @@ equal runs sits under `timing`.
 
 import json
 import logging
+import math
 import os
 import pathlib
 import time
@@ -20,8 +21,8 @@ def read_rows(workdir: pathlib.Path) -> list[Row]:
   return _read(pathlib.Path(workdir) / "metrics.jsonl")[0]
 
 
-def _read(path: pathlib.Path) -> tuple[list[Row], int]:
-  """The whole rows at the start of the file, and how many bytes they take."""
+def _read(path: pathlib.Path, last: float = math.inf) -> tuple[list[Row], int]:
+  """The whole rows at the start of the file, up to step `last`, and how many bytes they take."""
   rows: list[Row] = []
   good = 0
   if not path.is_file():
@@ -32,7 +33,7 @@ def _read(path: pathlib.Path) -> tuple[list[Row], int]:
       rows.append(row | {"step": int(row["step"]), "split": str(row["split"])})
     except (ValueError, KeyError, TypeError):
       break
-    if not line.endswith(b"\n"):
+    if not line.endswith(b"\n") or rows[-1]["step"] > last:
       rows.pop()
       break
     good += len(line)
@@ -96,6 +97,14 @@ class MetricsLog:
     except OSError as error:
       self._warn_once("some TensorBoard events are not written: %s", error)
 
+  def discard_after(self, step: int) -> None:
+    """Sets aside the rows after `step`, which another schedule will measure otherwise."""
+    rows, self._good = _read(self.path, step)
+    self._rows = {(row["step"], row["split"]): row for row in rows}
+    if self.path.exists():
+      with self.path.open("r+b") as file:
+        self._cut_rest(file)
+
   def flush(self) -> bool:
     """Tries to write the rows held; returns whether all are on the disk, safe from a power cut."""
     if not self._append():
@@ -134,7 +143,7 @@ class MetricsLog:
     """
     file.seek(self._good)
     if self._foreign and (rest := file.read()):
-      with self.path.with_suffix(".damaged").open("ab") as aside:
+      with self.path.with_suffix(".aside").open("ab") as aside:
         aside.write(rest)
     file.truncate(self._good)
     file.seek(self._good)

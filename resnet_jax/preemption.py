@@ -34,7 +34,8 @@ class StopRequest:
   def _note(self, number: int, frame: object) -> None:
     del frame
     self.received = signal.Signals(number).name
-    signal.signal(number, signal.SIG_DFL)
+    for either in SIGNALS:
+      signal.signal(either, signal.SIG_DFL)
 
   def __exit__(self, *_: object) -> None:
     for number, handler in self._before.items():

@@ -1,10 +1,41 @@
 """What a person at the terminal sees of a run: a bar there, plain lines elsewhere."""
 
+import contextlib
+import os
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 LINE_SECONDS = 10.0
+
+
+class _BestEffort:
+  """A file that may fill its disk or lose its reader: what it refuses is not worth a run."""
+
+  def __init__(self, file: TextIO):
+    self._file = file
+
+  def write(self, text: str) -> int:
+    with self._patience():
+      self._file.write(text)
+    return len(text)
+
+  def flush(self) -> None:
+    with self._patience():
+      self._file.flush()
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._file, name)
+
+  @contextlib.contextmanager
+  def _patience(self):
+    try:
+      yield
+    except BrokenPipeError:
+      with open(os.devnull, "w") as nowhere:  # or Python fails at exit with what it still holds
+        os.dup2(nowhere.fileno(), self._file.fileno())
+    except OSError:
+      pass
 
 
 class Progress:
@@ -14,7 +45,8 @@ class Progress:
     from rich.console import Console
 
     self.total = total
-    self.console = console or Console(file=sys.stdout, soft_wrap=True, highlight=False)
+    out: Any = _BestEffort(sys.stdout)
+    self.console = console or Console(file=out, soft_wrap=True, highlight=False)
     self.bar: Any = None
     self._last_line = -LINE_SECONDS
     self._first: tuple[float, int] | None = None

@@ -6,30 +6,31 @@ What it needs for that is in the checkpoint, the state and the `Position`.
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import data, mesh, metrics, models, optim, results, steps, workdir
+from resnet_jax import mesh, metrics, results, steps, workdir
 from resnet_jax.checkpoint import Checkpoints
-from resnet_jax.data import augment
 from resnet_jax.errors import Diverged, Preempted, UserError
 from resnet_jax.evaluation import evaluate
 from resnet_jax.preemption import StopRequest
 from resnet_jax.progress import Progress
+from resnet_jax.setup import Setup, check, plan, setup
 
 MOST = 256  # steps in one dispatch
 DISPATCH_SECONDS = 2.0  # how long one should take, so that a signal is heeded soon
 PROFILED = 5  # steps in a trace, if no evaluation comes between
 RETRY_SECONDS = 10.0  # between attempts to write to a full disk ...
-PATIENCE_SECONDS = float(os.environ.get("RESNET_JAX_DISK_PATIENCE", 60))  # ... at the end
+PATIENCE_SECONDS = 60.0  # ... at the end
+DRAWING_SECONDS = 60.0  # between two pictures of the curves
 
 
 @dataclasses.dataclass
@@ -48,95 +49,6 @@ class Position:
   seconds: float = 0.0  # of training, over all starts
 
 
-class Durations(NamedTuple):
-  """The run's durations in steps."""
-
-  steps: int
-  log_every: int
-  eval_every: int
-  checkpoint_every: int
-
-
-class Setup(NamedTuple):
-  """What a config comes to: everything but the state."""
-
-  config: Any
-  dataset: data.Dataset
-  task: steps.Task
-  durations: Durations
-  learning_rate: Callable
-  train: steps.Examples
-  test: steps.Examples
-  template: steps.TrainState  # shapes, types and shardings
-  replicated: Any
-
-
-def check(config) -> None:
-  """Refuses whatever can be refused before the data are read.
-
-  Raises:
-    UserError: something in the config cannot work.
-  """
-  config_lib.check(config)
-  models.check(config.model)
-  augment.check(config.data.normalize)
-  data.info(config.data)
-  _, learning_rate = plan(config, config.data.batch_size)  # of however many examples
-  optim.build(config.optim, learning_rate)
-
-
-def setup(config) -> Setup:
-  """Checks the config, reads the data and lays it out on the devices.
-
-  Raises:
-    UserError: something in the config cannot work.
-  """
-  check(config)
-  if config.model.dtype == "float64":
-    jax.config.update("jax_enable_x64", True)
-  devices = mesh.build(config.data.batch_size)
-  dataset = data.load(config.data)
-  durations, learning_rate = plan(config, len(dataset.train.labels))
-  replicated = mesh.replicated(devices)
-  mean, scale = augment.normalization(dataset.train.images, config.data.normalize)
-  train, test = (
-    jax.device_put(steps.Examples(*split, mean, scale), replicated)  # type: ignore[arg-type]
-    for split in (dataset.train, dataset.test)
-  )
-  task = steps.Task(
-    models.build(config.model, len(dataset.info.classes)),
-    optim.build(config.optim, learning_rate),
-    config.data.batch_size,
-    dataset.info.pad,
-    dataset.info.flip,
-    config.seed,
-    mesh.batched(devices),
-  )
-  shapes = jax.eval_shape(lambda: steps.init(task, dataset.info.shape))
-  template = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), shapes
-  )
-  return Setup(config, dataset, task, durations, learning_rate, train, test, template, replicated)
-
-
-def plan(config, examples: int) -> tuple[Durations, Callable]:
-  """The run's durations in steps, and its learning rate at a step.
-
-  Raises:
-    UserError: a duration that is none.
-  """
-  batch_size, values = config.data.batch_size, config.train
-  total = config_lib.steps(values.steps, "train.steps", batch_size, examples)
-  every = [
-    config_lib.steps(values[key], f"train.{key}", batch_size, examples)
-    for key in Durations._fields[1:]
-  ]
-  for key, value in zip(Durations._fields, (total, *every), strict=True):
-    if value < 1:
-      raise UserError(f"config.train.{key}={values[key]!r} must be one step or more")
-  return Durations(total, *every), optim.schedule(config.optim, total, batch_size, examples)
-
-
 def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[str, Any]:
   """Trains the run that `config` describes in `directory`, or goes on with it.
 
@@ -150,35 +62,46 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
   """
   path = pathlib.Path(directory)
   check(config)
-  mesh.build(config.data.batch_size)
+  mesh.check(config.data.batch_size)
+  patience = _patience()
   old = workdir.read_config(path)
   if old is not None:
     workdir.refuse_changes(old, config)
   with workdir.lock(path):
     run = setup(config)
     with StopRequest() as stop, Progress(run.durations.steps) as progress:
-      loop = Loop(run, path, stop, progress, profile)
+      loop = Loop(run, path, stop, progress, patience, profile)
       loop.restore(old)
       return loop.run()
+
+
+def _patience() -> float:
+  """How many seconds a run waits at its end for space on a full disk."""
+  given = os.environ.get("RESNET_JAX_DISK_PATIENCE", PATIENCE_SECONDS)
+  try:
+    return float(given)
+  except ValueError:
+    raise UserError(f"RESNET_JAX_DISK_PATIENCE={given!r} is no number of seconds") from None
 
 
 class Loop:
   """One start of a run, from its newest checkpoint to its end or the next signal."""
 
-  def __init__(self, run: Setup, path: pathlib.Path, stop: StopRequest, progress, profile=False):
+  def __init__(self, run: Setup, path: pathlib.Path, stop, progress, patience, profile=False):
     self.setup, self.path, self.stop, self.progress = run, path, stop, progress
+    self.patience = patience
     self.log = metrics.MetricsLog(path)
     self.checkpoints = Checkpoints(path, progress.message)
     self.position = Position(data=run.dataset.fingerprint)
     self.profile = profile
     self.dispatch = jax.jit(steps.dispatch(run.task, MOST), donate_argnums=0)
-    self.retry_at = 0.0
+    self.retry_at = self.draw_at = 0.0
 
   def restore(self, old) -> None:
     """Takes up the newest whole checkpoint, or begins.
 
     Raises:
-      UserError: the steps behind it do not belong to this config or this data set.
+      UserError: no checkpoint is whole, or its steps do not belong to this config or data set.
     """
     restored = self.checkpoints.restore(self.setup.template)
     if restored:
@@ -186,6 +109,11 @@ class Loop:
       self.position = Position(**position)
       self._check_past(old)
       self.progress.message(f"resuming at step {self.position.step}")
+    elif self.checkpoints.steps():
+      raise UserError(
+        f"none of the checkpoints in {self.checkpoints.directory} can be restored; mend them, or "
+        "move that folder away to begin again"
+      )
     else:
       self.progress.phase("initializing")
       shape = self.setup.dataset.info.shape
@@ -195,20 +123,19 @@ class Loop:
       self.state = init()
     self.checkpoints.best_step = self.position.best_step
     self.checkpoints.discard_after(self.position.step)
+    if old is not None and config_lib.leaves(old) != config_lib.leaves(self.setup.config):
+      self.log.discard_after(self.position.step)  # the steps to come may be measured otherwise
     self.started = time.monotonic() - self.position.seconds
     metrics.write_json(self.path / "config.json", config_lib.to_json(self.setup.config))
+    if self.position.step < self.setup.durations.steps:
+      self._result("running")
 
   def _check_past(self, old) -> None:
     """The data must be the same, and a changed schedule, a longer run's too, must agree with the
     steps already taken.
     """
-    dataset, name = self.setup.dataset, self.setup.config.data.name
-    if self.position.data != dataset.fingerprint:
-      raise UserError(
-        f"the {name} here (fingerprint {dataset.fingerprint}) is not the one that the run began "
-        f"with ({self.position.data}); restore config.data.dir={old.data.dir!r} or take a new "
-        "--workdir"
-      )
+    dataset = self.setup.dataset
+    workdir.refuse_other_data(old, dataset, self.position.data)
     if self.position.step > self.setup.durations.steps:
       raise UserError(
         f"config.train.steps={self.setup.config.train.steps!r} is behind the run, which stands at "
@@ -265,7 +192,7 @@ class Loop:
       measured["loss"], measured["wrong"], measured["finite"], strict=True
     ):
       if not finite:
-        self._diverged(float(loss))
+        self._diverged(position.step + 1, float(loss))
       position.step += 1
       position.loss += float(loss)
       position.wrong += int(wrong)
@@ -304,6 +231,9 @@ class Loop:
     evaluation_due = position.step and (position.step % durations.eval_every == 0 or last)
     if evaluation_due and position.evaluated != position.step:
       best = self._evaluate()
+      if time.monotonic() > self.draw_at:
+        self._draw()
+    self.checkpoints.settle_if_done()
     due = position.step and (position.step % durations.checkpoint_every == 0 or last or best)
     if due or (self.checkpoints.failure and time.monotonic() > self.retry_at):
       self._save()
@@ -316,6 +246,8 @@ class Loop:
       self._leave()
       return False
     error, loss = evaluation.error, evaluation.loss
+    if not math.isfinite(loss):
+      self._diverged(position.step, loss)
     seconds = time.monotonic() - begin
     position.evaluated, position.test_error = position.step, error
     self._write("test", {"images_per_second": len(test.labels) / seconds}, loss=loss, error=error)
@@ -344,7 +276,7 @@ class Loop:
     Raises:
       UserError: it stayed full; what is missing is named.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + self.patience
     while True:
       self._save()
       self.checkpoints.settle()
@@ -357,25 +289,26 @@ class Loop:
           f"the checkpoint of step {self.position.step} and {self.log.pending} metrics rows; the "
           f"last good checkpoint is {self.checkpoints.last_good}; free space and run this again"
         )
-      time.sleep(min(RETRY_SECONDS, PATIENCE_SECONDS / 4))
+      time.sleep(min(RETRY_SECONDS, self.patience / 4))
 
   def _leave(self) -> None:
     self.progress.message(f"{self.stop.received}: saving at step {self.position.step}")
     if self.position.step:
       self._secure()
       self.checkpoints.close()
+      self._draw()
     raise Preempted(f"stopped by {self.stop.received} at step {self.position.step}; run it again")
 
-  def _diverged(self, loss: float) -> None:
-    position = self.position
+  def _diverged(self, step: int, loss: float) -> None:
     self.checkpoints.settle()
     self.checkpoints.close()
-    rate = float(self.setup.learning_rate(position.step))
+    rate = float(self.setup.learning_rate(step - 1))
     good = self.checkpoints.last_good
     with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
-      self._result("diverged", diverged_at=position.step + 1, loss=str(loss), learning_rate=rate)
+      self._result("diverged", diverged_at=step, loss=str(loss), learning_rate=rate)
+    self._draw()
     raise Diverged(
-      f"the loss is {loss} or the weights are not finite at step {position.step + 1}, learning "
+      f"the loss is {loss} or the weights are not finite at step {step}, learning "
       f"rate {rate:g}; the last good checkpoint is {'none' if good is None else good}"
     )
 
@@ -383,6 +316,11 @@ class Loop:
     result = results.result(self.setup, self.position, status) | more
     metrics.write_json(self.path / "result.json", result)
     return result
+
+  def _draw(self) -> None:
+    self.draw_at = time.monotonic() + DRAWING_SECONDS
+    with contextlib.suppress(OSError):  # a picture can be drawn again
+      results.plot(self.path, self.setup.config)
 
   def _finish(self) -> dict[str, Any]:
     self._secure()
@@ -392,7 +330,7 @@ class Loop:
     if self.setup.durations.steps % self.setup.durations.log_every:
       self.progress.message("the last steps are fewer than log_every and stand in no row")
     result = self._result("done")
-    results.plot(self.path, self.setup.config)
+    self._draw()
     best = f"best {result['best_test_error']:.2f} % at step {self.position.best_step}"
     self.progress.message(
       f"done: test error {result['test_error']:.2f} %, {best}; {self.path / 'result.json'}"

@@ -23,6 +23,7 @@ FREE = {
   "train.steps",
 }
 
+NORMALIZATION = ("data.name", "data.normalize", "data.train_split")
 BEFORE_A_RUN = (".lock", ".config.json.partial")  # what a start leaves that was killed at once
 
 
@@ -44,7 +45,7 @@ def read_config(workdir: pathlib.Path) -> Any:
       )
   except OSError as error:
     raise UserError(f"--workdir={workdir} cannot be read: {error.strerror}") from None
-  except json.JSONDecodeError as error:
+  except ValueError as error:
     raise UserError(f"{path} is damaged ({error}); restore it or take a new --workdir") from None
   return None
 
@@ -76,8 +77,20 @@ def refuse_changes(old: Any, new: Any) -> None:
 
 
 def refuse_other_network(old: Any, new: Any) -> None:
-  """Raises a UserError with the keys in which `new` describes another network than `old`."""
-  _refuse(old, new, lambda key: key.startswith("model.") or key == "data.normalize")
+  """Raises a UserError with the keys in which `new` describes another network than `old`, or
+  normalizes its images otherwise.
+  """
+  _refuse(old, new, lambda key: key.startswith("model.") or key in NORMALIZATION)
+
+
+def refuse_other_data(old: Any, dataset: Any, fingerprint: str) -> None:
+  """Raises a UserError where `dataset` is not the one of that fingerprint, which `old` names."""
+  if fingerprint != dataset.fingerprint:
+    raise UserError(
+      f"the {old.data.name} here (fingerprint {dataset.fingerprint}) is not the one that the run "
+      f"began with ({fingerprint}); restore config.data.dir={old.data.dir!r} or take a new "
+      "--workdir"
+    )
 
 
 def _refuse(old: Any, new: Any, matters) -> None:

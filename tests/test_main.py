@@ -17,7 +17,7 @@ NET = "--config=configs/resnet.py:depth=8,digits"
 
 
 def start(*flags, **more):
-  environment = os.environ | {"XLA_FLAGS": ""}
+  environment = more.pop("env", os.environ) | {"XLA_FLAGS": ""}
   return subprocess.Popen(
     [sys.executable, "-m", "resnet_jax.main", *flags],
     env=environment,
@@ -76,6 +76,9 @@ def test_evaluation_gives_the_runs_error_and_every_prediction(trained, tmp_path,
     ([NET, "--config.model.depth=14"], "model.depth: 8 -> 14"),
     (["--checkpoint=5"], "no whole checkpoint '5'; there are: 8, 4"),
     (["--checkpoint=newest"], "write last, best or a step"),
+    (["--checkpoint=²"], "write last, best or a step"),
+    ([NET, "--config.data.train_split=train[:100]"], "data.train_split: 'train' -> 'train[:100]'"),
+    (["--predictions=/nowhere/x.npz"], "--predictions=/nowhere/x.npz cannot be written"),
   ],
 )
 def test_what_cannot_be_evaluated(trained, repository, flags, message):
@@ -83,6 +86,53 @@ def test_what_cannot_be_evaluated(trained, repository, flags, message):
   assert code == 1
   assert message in output
   assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--mode=describe", "--predictions=x.npz"], "--predictions belongs to --mode=eval"),
+    (["--json"], "--json belongs to --mode=describe"),
+    (["--mode=eval", "--profile"], "--profile belongs to --mode=train"),
+  ],
+)
+def test_flags_of_another_mode(repository, tmp_path, flags, message):
+  code, output = run(NET, f"--workdir={tmp_path}/run", *flags, cwd=repository)
+  assert (code, output) == (1, f"error: {message}, not to --mode={mode(flags)}\n")
+
+
+def mode(flags):
+  return next((flag.removeprefix("--mode=") for flag in flags if "--mode" in flag), "train")
+
+
+@pytest.mark.parametrize(
+  ("config", "message"),
+  [
+    ("resnet.py:norm.group_size=4", "'norm.group_size=4' cannot stand behind the colon"),
+    ("resnet.py:depth=8,depth=20", "depth is given twice"),
+    ("resnet.py:digits,cifar10", "data is given twice"),
+    ("resnet.py:depth,digits", "'depth' has no value"),
+    ("resnet.py:depth=deep", "config.model.depth='deep' is not of type int"),
+    ("preact1001.py:depth=20,digits", "'depth=20,digits' is no data set's name"),
+    ("preact1001.py:digit", "did you mean 'digits'"),
+  ],
+)
+def test_arguments_of_config_files(repository, tmp_path, config, message):
+  code, output = run(f"--config=configs/{config}", f"--workdir={tmp_path}/run", cwd=repository)
+  assert code == 1
+  assert message in output
+  assert "Traceback" not in output
+
+
+def test_describe_needs_neither_64_bits_nor_an_equals_sign(repository, tmp_path):
+  spec = f"{repository}/configs/resnet.py:family=imagenet,unit=bottleneck,depth=200"
+  environment = os.environ | {"PYTHONPATH": str(repository)}
+  flags = ("--config", spec, "--mode=describe", "--json", "--config.model.dtype=float64")
+  process = start(*flags, cwd=tmp_path, env=environment)
+  output, _ = process.communicate(timeout=300)
+  found = json.loads(output)
+  assert found["input"] == [224, 224, 3]
+  assert found["depth"] == 200
 
 
 def test_describe(repository):

@@ -1,6 +1,7 @@
 """Rows are written once, survive a cut and a full disk, and reading creates nothing."""
 
 import contextlib
+import json
 import os
 import pathlib
 import resource
@@ -69,7 +70,18 @@ def test_what_is_no_row_is_set_aside(tmp_path, rest):
   assert metrics.read_rows(tmp_path) == [row(1)]
   metrics.MetricsLog(tmp_path).write(row(2))
   assert metrics.read_rows(tmp_path) == [row(1), row(2)]
-  assert (tmp_path / "metrics.damaged").read_bytes() == rest
+  assert (tmp_path / "metrics.aside").read_bytes() == rest
+
+
+def test_rows_of_another_schedule_are_set_aside_at_once(tmp_path):
+  for step in (1, 2, 3):
+    metrics.MetricsLog(tmp_path).write(row(step))
+  log = metrics.MetricsLog(tmp_path)
+  log.discard_after(1)
+  assert metrics.read_rows(tmp_path) == [row(1)]
+  assert [json.loads(line) for line in (tmp_path / "metrics.aside").open()] == [row(2), row(3)]
+  log.write(row(2, loss=5.0))
+  assert metrics.read_rows(tmp_path) == [row(1), row(2, loss=5.0)]
 
 
 def test_rows_that_the_disk_refuses_are_held(tmp_path, monkeypatch):
@@ -100,7 +112,7 @@ def test_a_row_cut_by_a_full_disk_is_written_whole_later(tmp_path):
   assert log.flush()
   assert log.pending == 0
   assert metrics.read_rows(tmp_path) == [row(1), row(2), row(3)]
-  assert not (tmp_path / "metrics.damaged").exists()
+  assert not (tmp_path / "metrics.aside").exists()
 
 
 def test_events_that_the_disk_refuses_do_not_stop_the_rows(tmp_path, monkeypatch, caplog):

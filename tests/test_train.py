@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax import evaluation, metrics, steps, train, workdir
+from resnet_jax import data, evaluation, metrics, steps, train, workdir
 from resnet_jax import mesh as mesh_lib
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import load_file
@@ -36,14 +37,14 @@ KILLS = int(os.environ.get("KILLS", 4))  # how often the run is killed
 KILLED = os.environ.get("KILLED", NET)
 
 
-def command(repository, workdir, *more, net=NET):
+def command(repository, workdir, *more, net=NET, out=subprocess.PIPE):
   environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(workdir.parent)}
   flags = [f"--config={net}", f"--workdir={workdir}", *SHORT]
   return subprocess.Popen(
     [sys.executable, "-m", "resnet_jax.main", *flags, *more],
     cwd=repository,
     env=environment,
-    stdout=subprocess.PIPE,
+    stdout=out,
     stderr=subprocess.STDOUT,
     text=True,
   )
@@ -86,6 +87,11 @@ def test_killed_and_started_again_ends_with_the_same_bits(
     process.send_signal(number)
     returned, output = finish(process)
     assert returned == code, output
+    if number == signal.SIGKILL:  # and before it takes a step
+      process = start(cut)
+      time.sleep(draw.uniform(0, 5))
+      process.kill()
+      finish(process)
   assert finish(start(cut))[0] == 0
   assert facts(cut) == facts(whole)
   (one, at_one), (two, at_two) = final_state(cut), final_state(whole)
@@ -113,7 +119,33 @@ def test_damaged_checkpoint_is_passed_over(tmp_path, repository, monkeypatch, ca
   again = train.train(tiny(), tmp_path / "run")
   assert "checkpoint 4 is damaged and passed over" in capsys.readouterr().out
   assert again["test_error"] == whole["test_error"]
-  assert (tmp_path / "run" / "checkpoints_damaged" / "4").is_dir()
+  assert (tmp_path / "run" / "checkpoints_damaged" / "4.0").is_dir()
+
+
+def test_a_run_without_a_whole_checkpoint_is_not_begun_again(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  train.train(tiny(), tmp_path / "run")
+  for file in (tmp_path / "run" / "checkpoints").rglob("_METADATA"):
+    file.write_text("")
+  with pytest.raises(UserError, match="none of the checkpoints in .* can be restored"):
+    train.train(tiny(), tmp_path / "run")
+  assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == ["2", "4"]
+
+
+def test_rows_of_another_schedule_do_not_stay(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+
+  def dropping(at):
+    config = tiny()
+    config.optim.schedule, config.optim.drop_at, config.optim.warmup = "step", at, 0
+    return config
+
+  train.train(dropping("4, 4"), tmp_path / "run")
+  shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
+  train.train(dropping("2, 3"), tmp_path / "run")
+  train.train(dropping("2, 3"), tmp_path / "whole")
+  assert facts(tmp_path / "run") == facts(tmp_path / "whole")
+  assert len((tmp_path / "run" / "metrics.aside").read_text().splitlines()) == 2
 
 
 def test_resume_under_other_maths_is_refused(tmp_path, repository, monkeypatch):
@@ -159,12 +191,12 @@ def test_shorter_run_is_refused_and_nothing_written(tmp_path, repository, monkey
 def test_resume_on_other_data_is_refused(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   train.train(tiny(), tmp_path / "run")
-  load = train.data.load
+  load = data.load
 
   def other(config):
     return dataclasses.replace(load(config), fingerprint="0123456789abcdef")
 
-  monkeypatch.setattr(train.data, "load", other)
+  monkeypatch.setattr(data, "load", other)
   with pytest.raises(UserError, match="fingerprint 0123456789abcdef.* is not the one"):
     train.train(tiny(), tmp_path / "run")
 
@@ -181,7 +213,7 @@ def test_a_start_killed_at_once_does_not_spoil_the_folder(tmp_path, repository, 
 )
 def test_no_data_are_read_for_a_config_that_cannot_work(tmp_path, repository, monkeypatch, change):
   monkeypatch.chdir(repository)
-  monkeypatch.setattr(train.data, "load", lambda config: pytest.fail("the data were read"))
+  monkeypatch.setattr(data, "load", lambda config: pytest.fail("the data were read"))
   config = tiny()
   config.update_from_flattened_dict(change)
   with pytest.raises(UserError, match=next(iter(change))):
@@ -201,6 +233,54 @@ def test_divergence_is_told_and_nothing_saved(tmp_path, repository, monkeypatch)
   assert not Checkpoints(tmp_path / "run", print).steps()
 
 
+def test_divergence_in_evaluation_is_told_too(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  broken = evaluation.Evaluation(90.0, float("inf"), np.zeros(360))
+  monkeypatch.setattr(train, "evaluate", lambda *_: broken)
+  with pytest.raises(Diverged, match="the loss is inf .* at step 2, learning rate"):
+    train.train(tiny(), tmp_path / "run")
+  result = json.loads((tmp_path / "run" / "result.json").read_text())
+  assert (result["status"], result["diverged_at"]) == ("diverged", 2)
+  assert not Checkpoints(tmp_path / "run", print).steps()
+
+
+def test_a_run_that_goes_on_says_that_it_is_running(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  found = []
+  advance = train.Loop._advance
+
+  def spy(loop, count):
+    found.append(json.loads((tmp_path / "run" / "result.json").read_text())["status"])
+    return advance(loop, count)
+
+  monkeypatch.setattr(train.Loop, "_advance", spy)
+  assert train.train(tiny(), tmp_path / "run")["status"] == "done"
+  assert set(found) == {"running"}
+
+
+def test_bfloat16_keeps_parameters_and_statistics_in_float32(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = tiny(steps=30, eval_every=30)
+  config.model.dtype = "bfloat16"
+  train.train(config, tmp_path / "run")
+  state, _ = final_state(tmp_path / "run")
+  assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.batch_stats))} == {
+    np.dtype(np.float32)
+  }
+  losses = [row["loss"] for row in metrics.read_rows(tmp_path / "run") if row["split"] == "train"]
+  assert losses[-1] < losses[0]
+
+
+def test_output_that_nobody_takes_does_not_stop_a_run(tmp_path, repository):
+  with open("/dev/full", "w") as full:
+    process = command(repository, tmp_path / "full", out=full)
+    process.wait(timeout=300)
+  assert json.loads((tmp_path / "full" / "result.json").read_text())["status"] == "done"
+  process = command(repository, tmp_path / "closed")
+  process.stdout.close()
+  assert process.wait(timeout=300) == 0
+
+
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
@@ -217,6 +297,9 @@ def test_divergence_is_told_and_nothing_saved(tmp_path, repository, monkeypatch)
     (["config.seed=3"], "is not a flag"),
     (["--config.data.batch_size=0"], "must be above 0"),
     (["--config.model.norm.group_size=5"], "must divide"),
+    (["--config.data.batch_size=2000000"], "must be below 2**31"),
+    (["--config.train.steps=5000000000"], "must be below 2**31 steps"),
+    (["--config.optim.warmup_learning_rate=-1"], "must be 0 or more"),
   ],
 )
 def test_bad_input_gets_one_line(tmp_path, repository, flags, message):

@@ -124,10 +124,8 @@ class Stage(nn.Module):
 
   @nn.compact
   def __call__(self, x, number: int, key):
-    strides = 2 if self.index else 1
-    activation = (
-      "shared" if self.index else "none"
-    )  # later stages change the shape, the first: stem
+    # The later stages begin with a change of shape; before the first one the stem has activated.
+    strides, activation = (2, "shared") if self.index else (1, "none")
     first = ResidualUnit(self.config, self.width, strides, activation, self.train, name="first")
     x = first(x, number, key)
     if self.units == 1:

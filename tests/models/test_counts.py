@@ -57,9 +57,17 @@ def test_imagenet(depth, unit, millions, multiply_adds):
   assert found["multiply_adds"] == pytest.approx(multiply_adds, rel=0.02)
 
 
-@pytest.mark.parametrize("settings", [{"depth": 18}, {"depth": 34, "shortcut": "none"}])
+@pytest.mark.parametrize(
+  "settings",
+  [
+    {"depth": 18},
+    {"depth": 34, "shortcut": "none"},
+    {"depth": 50, "unit": "bottleneck", "stride_on": "3x3"},
+    {"depth": 50, **PREACT},
+  ],
+)
 def test_imagenet_forward(settings):
-  model = models.build(net(family="imagenet", projection="B", **settings), 1000)
+  model = models.build(net(**{"family": "imagenet", "projection": "B"} | settings), 1000)
   images = np.random.default_rng(0).standard_normal((2, 64, 64, 3), np.float32)
   variables = jax.jit(model.init)(jax.random.key(0), images)
   logits = jax.jit(model.apply)(variables, images)
