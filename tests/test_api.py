@@ -1,5 +1,7 @@
 """The package as a library: what the README shows, and runs loaded again."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,16 @@ def names():
   for table, old in zip((SHORTCUTS, UNITS), before, strict=True):
     table.clear()
     table.update(old)
+
+
+def test_the_readme_does_what_it_shows(tmp_path, repository, monkeypatch, names):
+  (tmp_path / "configs").symlink_to(repository / "configs")
+  monkeypatch.chdir(tmp_path)
+  _, code, _ = re.split(r"```(?:python)?\n", (repository / "README.md").read_text())
+  shown: dict = {"__name__": "__main__"}
+  exec(code, shown)
+  assert shown["result"]["status"] == "done"
+  assert shown["logits"].shape == (360, 10)
 
 
 def halved(unit, x, key):
