@@ -9,7 +9,10 @@ __all__ = ["cifar", "default_config", "digits", "on", "parse_arguments"]
 def on(config, data: str):
   """Sets the data set, with the recipe that belongs to it."""
   if not data or "=" in data or "," in data:
-    raise UserError(f"{data!r} is no data set's name; write digits, cifar10 or another set of TFDS")
+    raise UserError(
+      f"{data!r} is no data set's name; write digits, cifar10 or another set of TFDS; other nets "
+      "are in configs/resnet.py, as configs/resnet.py:depth=20,digits"
+    )
   return digits(config) if data == "digits" else cifar(config, data)
 
 

@@ -1,13 +1,16 @@
 # Sourced by local.sh and test.sh: makes .venv if it is missing or stale.
 #   set_up [DEV]     DEV=1 adds what the tests need
-# PYTHON=python3.12 chooses the interpreter; EXTRA=cuda or EXTRA=tpu brings JAX for an accelerator.
+# PYTHON=python3.12 chooses the interpreter; EXTRA=cuda or EXTRA=tpu brings JAX for an accelerator,
+# which a .venv keeps until EXTRA=cpu takes it back.
 
 set_up() {
-  local python=${PYTHON:-python3} dev=${1:-} version stamp found
+  local python=${PYTHON:-python3} dev=${1:-} extra=${EXTRA:-} version stamp found
+  found=$(cat .venv/stamp 2>/dev/null || true)
+  if [ -z "$extra" ] && [[ $found =~ extra=([a-z]+) ]]; then extra=${BASH_REMATCH[1]}; fi
   # An installer only warns of an extra it does not know, and would bring JAX for the CPU.
-  case ${EXTRA:-} in
-    "" | cuda | tpu) ;;
-    *) echo "error: EXTRA=$EXTRA is unknown; choose cuda or tpu, or leave it out" >&2; return 1 ;;
+  case ${extra:=cpu} in
+    cpu | cuda | tpu) ;;
+    *) echo "error: EXTRA=$extra is unknown; choose cuda, tpu or cpu" >&2; return 1 ;;
   esac
   version=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || {
     echo "error: PYTHON=$python does not run; name an interpreter of Python 3.11 or newer" >&2
@@ -19,7 +22,7 @@ set_up() {
   fi
   # Of two starts at once one sets up and the other waits.
   if command -v flock >/dev/null; then exec 9>.venv.lock && flock 9; fi
-  stamp="$version extra=${EXTRA:-} dev=$dev $(cat requirements.txt pyproject.toml | cksum)"
+  stamp="$version extra=$extra dev=$dev $(cat requirements.txt pyproject.toml | cksum)"
   found=$(cat .venv/stamp 2>/dev/null || true)
   # A venv that tests have used serves a run as well.
   if { [ "$found" = "$stamp" ] || [ "$found" = "${stamp/dev= /dev=1 }" ]; } &&
@@ -33,12 +36,12 @@ set_up() {
   echo "setting up .venv with Python $version; this takes some minutes"
   # What is there may be the user's own or in use by a run: where it can be added to, it is kept.
   case $found in
-    "" | "$version extra=${EXTRA:-} "*) .venv/bin/python -c '' 2>/dev/null || rm -rf .venv ;;
+    "" | "$version extra=$extra "*) .venv/bin/python -c '' 2>/dev/null || rm -rf .venv ;;
     *) rm -rf .venv ;;
   esac
   rm -f .venv/stamp
   local wanted=(-r requirements.txt)
-  if [ -n "${EXTRA:-}" ]; then wanted+=(-e ".[$EXTRA]"); fi
+  if [ "$extra" != cpu ]; then wanted+=(-e ".[$extra]"); fi
   if [ -n "$dev" ]; then wanted+=(-e ".[dev]"); fi
   # A sleep that outlives the dots must not hold a pipe that somebody reads to its end.
   (while sleep 5 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do printf . >&2; done) &
@@ -55,7 +58,7 @@ install_into_venv() {
   local python=$1
   shift
   if command -v uv >/dev/null; then
-    { [ -d .venv ] || uv venv --quiet --python "$python" .venv; } &&
+    { [ -d .venv ] || uv venv --quiet --seed --python "$python" .venv; } &&
       uv pip install --quiet --python .venv/bin/python "$@"
   else
     "$python" -m venv .venv && # of a venv that is there it sees to pip

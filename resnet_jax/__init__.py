@@ -14,6 +14,8 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
+  "Diverged": ("errors", "Diverged"),
+  "Preempted": ("errors", "Preempted"),
   "UserError": ("errors", "UserError"),
   "build_model": ("models", "build"),
   "default_config": ("config", "default_config"),

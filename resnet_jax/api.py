@@ -28,6 +28,8 @@ class Run(NamedTuple):
   def __call__(self, images) -> Any:
     """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes]."""
     test = self.setup.test
+    if images.dtype != np.uint8:
+      raise UserError(f"images of type {images.dtype}; give uint8, 0 to 255, as load_data does")
     images = augment.normalize(jnp.asarray(images), test.mean, test.scale, self.setup.task.dtype)
     return self.model.apply(self.variables, images)
 

@@ -144,13 +144,16 @@ def check(config: ml_collections.ConfigDict) -> None:
 def unknown_key(key: str) -> UserError:
   """An error for a key that the tree lacks, with the nearest one that it has."""
   known = leaves(default_config())
+  lasts = {name.rsplit(".", 1)[-1]: name for name in known}
+  initials = {"".join(part[0] for part in last.split("_")): last for last in lasts}
   last = key.rsplit(".", 1)[-1]
-  near = difflib.get_close_matches(key, known, n=1) or [
-    name
-    for part in difflib.get_close_matches(last, [name.rsplit(".", 1)[-1] for name in known], n=1)
-    for name in known
-    if name.rsplit(".", 1)[-1] == part
-  ]
+  last = initials.get(last, last)  # lr
+  near = (
+    [lasts[last]]
+    if last in lasts
+    else difflib.get_close_matches(key, known, n=1)
+    or [lasts[part] for part in difflib.get_close_matches(last, lasts, n=1)]
+  )
   hint = f"; did you mean config.{near[0]}?" if near else f"; known: {', '.join(known)}"
   return UserError(f"config.{key} is unknown{hint}")
 

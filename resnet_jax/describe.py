@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from resnet_jax import data, models
+from resnet_jax import data, models, setup
 from resnet_jax.config import check
 
 LATER_UNIT = re.compile(r"unit(?!1/)\d+")  # a stage's units after its first
@@ -35,11 +35,11 @@ def describe(config) -> dict[str, Any]:
   Raises:
     UserError: the config names no network or no data set.
   """
-  check(config)
-  models.check(config.model)
   with jax.enable_x64(config.model.dtype == "float64"):
     if config.model.family == "imagenet":  # as published, whatever the data
+      check(config)
       return network(config.model, (224, 224, 3), 1000)
+    setup.check(config)
     info = data.info(config.data)
     return network(config.model, info.shape, len(info.classes))
 
@@ -117,8 +117,14 @@ def to_text(config) -> str:
   console = Console(width=100)
   with console.capture() as captured:
     console.print(table)
-  totals = f"{found['params']:,} parameters (BN and biases included), "
-  return captured.get() + totals + f"{found['multiply_adds']:,} multiply-adds an image"
+  optim = config.optim
+  return captured.get() + (
+    f"{found['params']:,} parameters (BN and biases included), "
+    f"{found['multiply_adds']:,} multiply-adds an image\n"
+    f"{config.data.name}: {config.train.steps}, batch {config.data.batch_size}, rate "
+    f"{optim.learning_rate} ({optim.schedule}), momentum {optim.momentum}, weight decay "
+    f"{optim.weight_decay}"
+  )
 
 
 def _alike(layers: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

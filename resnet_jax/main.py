@@ -50,7 +50,10 @@ def parse(argv: list[str]) -> list[str]:
       if name == "config":
         path = (value if equals else following).split(":")[0]
         if not pathlib.Path(path).is_file():
-          raise UserError(f"--config={path!r}: there is no such file; see configs/")
+          raise UserError(
+            f"--config={path!r}: there is no such file; see configs/; arguments follow a colon, "
+            "as configs/resnet.py:depth=20,digits"
+          )
         config_lib.make_importable(path)
     rest = flags.FLAGS(argv)
     if rest[1:]:
@@ -61,8 +64,8 @@ def parse(argv: list[str]) -> list[str]:
     if _CONFIG.value is not None:
       config_lib.check(_CONFIG.value)
     return rest
-  except UserError as error:
-    sys.exit(f"error: {error}")
+  except (UserError, flags.Error) as error:
+    sys.exit(f"error: {' '.join(str(error).split())[:400]}")
   except Exception as error:  # whatever a config file may raise, and flags of the wrong type
     sys.exit(f"error: {type(error).__name__}: {' '.join(str(error).split())[:400]}")
 
@@ -87,7 +90,7 @@ def main(argv: list[str]) -> None:
 def _config():
   if _CONFIG.value is not None:
     return _CONFIG.value
-  if _MODE.value == "eval" and _WORKDIR.value:
+  if _MODE.value == "eval":
     return None  # the run's own
   if flags.FLAGS["config"].present:
     raise UserError("get_config of the --config file returned nothing; it must return a config")

@@ -52,6 +52,8 @@ def test_a_shortcut_and_a_unit_of_ones_own(tmp_path, repository, monkeypatch, na
   test = resnet_jax.load_data(config.data).test
   logits = run(test.images)
   assert logits.shape == (360, 10)
+  with pytest.raises(resnet_jax.UserError, match="images of type float64; give uint8"):
+    run(test.images / 255)
   wrong = np.mean(np.argmax(logits, -1) != test.labels)
   assert 100 * wrong == pytest.approx(result["test_error"])
   model = resnet_jax.build_model(config.model, classes=10)

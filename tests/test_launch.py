@@ -98,10 +98,11 @@ def test_two_starts_at_once_set_up_once(launch):
 
 def test_an_accelerator_is_asked_for_by_name(launch):
   assert launch(EXTRA="cuda")[1][1].endswith("-r requirements.txt -e .[cuda]")
-  assert len(launch()[1]) == 2  # without it: JAX for the CPU again
+  assert launch()[1] == []  # and kept
+  assert len(launch(EXTRA="cpu")[1]) == 2
   process, asked = launch(EXTRA="gpu")
   assert process.returncode == 1
-  assert process.stderr == "error: EXTRA=gpu is unknown; choose cuda or tpu, or leave it out\n"
+  assert process.stderr == "error: EXTRA=gpu is unknown; choose cuda, tpu or cpu\n"
   assert asked == []
 
 

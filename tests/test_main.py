@@ -115,6 +115,14 @@ def mode(flags):
     ("resnet.py:depth=deep", "config.model.depth='deep' is not of type int"),
     ("preact1001.py:depth=20,digits", "'depth=20,digits' is no data set's name"),
     ("preact1001.py:digit", "did you mean 'digits'"),
+    ("preact1001.py:cifar-10", "did you mean 'cifar10'"),
+    ("resnet.py:seed=3,digits", "did you mean config.seed?"),
+    (
+      "resnet.py:shortcut=mine,digits",
+      "registered by the --config file or cell with its @shortcut",
+    ),
+    ("resnet.py:shortcut=scaling,digits", "is the identity; set one of them"),
+    ("resnet.py,depth=20", "arguments follow a colon"),
   ],
 )
 def test_arguments_of_config_files(repository, tmp_path, config, message):
@@ -122,6 +130,20 @@ def test_arguments_of_config_files(repository, tmp_path, config, message):
   assert code == 1
   assert message in output
   assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--lr=0.1"], "error: Unknown command line flag 'lr'"),
+    (["--config.optim.lr=0.1"], "did you mean config.optim.learning_rate?"),
+    (["--mode=describe", "--config.train.steps=8k"], "is no duration"),
+  ],
+)
+def test_flags_that_are_not_there(repository, tmp_path, flags, message):
+  code, output = run(NET, f"--workdir={tmp_path}/run", *flags, cwd=repository)
+  assert code == 1
+  assert message in output
 
 
 def test_describe_needs_neither_64_bits_nor_an_equals_sign(repository, tmp_path):

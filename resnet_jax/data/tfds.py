@@ -3,6 +3,7 @@
 import io
 import math
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,8 @@ def load(config) -> Dataset:
 
 def _builder(config) -> Any:
   try:
+    if not re.fullmatch(r"\w+(/[\w.-]+)*(:[\d.*]+)?", config.name):
+      raise tfds.core.registered.DatasetNotFoundError
     return tfds.builder(config.name, data_dir=config.dir or None)
   except tfds.core.registered.DatasetNotFoundError:
     names = ["digits", *tfds.list_builders(with_community_datasets=False)]

@@ -32,7 +32,9 @@ def check(config: ml_collections.ConfigDict) -> None:
   """Raises a UserError for a `config.model` that names no network."""
   for key, known in CHOICES.items():
     if config[key] not in known:
-      raise errors.unknown(f"model.{key}", config[key], known)
+      error = str(errors.unknown(f"model.{key}", config[key], known))
+      own = f"; one of your own is registered by the --config file or cell with its @{key}"
+      raise UserError(error + own if key in ("shortcut", "unit") else error)
   defaults = default_config().model
   for key, readers in SETTINGS.items():
     ours = SHORTCUTS[config.shortcut].__module__ == shortcut.__module__  # others may read anything
@@ -41,6 +43,11 @@ def check(config: ml_collections.ConfigDict) -> None:
         f"model.{key}={config[key]} does nothing with shortcut={config.shortcut}; it belongs to "
         f"{' and '.join(readers)}"
       )
+  if config.shortcut == "scaling" and config.shortcut_scale == config.residual_scale == 1:
+    raise UserError(
+      "model.shortcut=scaling with model.shortcut_scale=1 and model.residual_scale=1 is the "
+      "identity; set one of them, such as shortcut_scale=0.5"
+    )
   if not 0 <= config.dropout_rate < 1:
     raise UserError(f"model.dropout_rate={config.dropout_rate} must be at least 0 and below 1")
   if not 0 <= config.norm.decay < 1 or config.norm.epsilon <= 0:
