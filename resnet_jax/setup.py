@@ -59,7 +59,12 @@ def setup(config) -> Setup:
     jax.config.update("jax_enable_x64", True)
   devices = mesh.build()
   dataset = data.load(config.data)
-  durations, learning_rate = plan(config, len(dataset.train.labels))
+  examples, batch_size = len(dataset.train.labels), config.data.batch_size
+  if examples * batch_size >= 2**31:  # positions in the order of examples are int32
+    raise UserError(
+      f"config.data.batch_size={batch_size} times {examples} examples must be below 2**31"
+    )
+  durations, learning_rate = plan(config, examples)
   replicated = mesh.replicated(devices)
   mean, scale = augment.normalization(dataset.train.images, config.data.normalize)
   train, test = (
@@ -97,8 +102,4 @@ def plan(config, examples: int) -> tuple[Durations, Callable]:
   for key, value in zip(Durations._fields, (total, *every), strict=True):
     if value < 1:
       raise UserError(f"config.train.{key}={values[key]!r} must be one step or more")
-  if examples * batch_size >= 2**31:
-    raise UserError(
-      f"config.data.batch_size={batch_size} times {examples} examples must be below 2**31"
-    )
   return Durations(total, *every), optim.schedule(config.optim, total, batch_size, examples)
