@@ -55,7 +55,7 @@ def setup(config) -> Setup:
     UserError: something in the config cannot work.
   """
   check(config)
-  if config.model.dtype == "float64":
+  if config.model.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
     jax.config.update("jax_enable_x64", True)
   devices = mesh.build()
   dataset = data.load(config.data)

@@ -1,0 +1,44 @@
+"""The same steps on one device and on eight."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from resnet_jax import mesh as mesh_lib
+from resnet_jax import steps
+from resnet_jax.config import load_file
+from resnet_jax.setup import setup
+
+
+def on_one_and_on_eight_devices(config, count):
+  """The state and the metrics after `count` steps of the same run on 1 and on 8 devices."""
+  run = setup(config)
+  for devices in (1, 8):
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("data",))
+    task = dataclasses.replace(run.task, batch_sharding=mesh_lib.batched(mesh))
+    everywhere = mesh_lib.replicated(mesh)
+    state = jax.jit(lambda t=task: steps.init(t, (8, 8, 1)), out_shardings=everywhere)()
+    examples = jax.device_put(run.train, everywhere)
+    yield jax.device_get(jax.jit(steps.dispatch(task, count))(state, examples, np.int32(count)))
+
+
+def test_one_and_eight_devices_agree(repository, x64, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = load_file("configs/resnet.py:depth=8,digits")
+  config.model.dtype = "float64"
+  (_, one), (_, eight) = on_one_and_on_eight_devices(config, 50)
+  np.testing.assert_allclose(one["loss"], eight["loss"], rtol=1e-9)
+
+
+def test_one_and_eight_devices_take_the_same_first_step_in_float32(repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = load_file("configs/resnet.py:depth=20,digits")
+  config.optim.weight_decay = 0.0
+  (one, _), (eight, _) = on_one_and_on_eight_devices(config, 1)
+  assert one.step == eight.step == 1
+  # Without weight decay, what the first step leaves in the velocity is the rate times the gradient.
+  for tree in ("opt_state", "batch_stats"):
+    for a, b in zip(*map(jax.tree.leaves, (getattr(one, tree), getattr(eight, tree))), strict=True):
+      assert a.dtype == b.dtype
+      np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
