@@ -34,6 +34,7 @@ _PREDICTIONS = flags.DEFINE_string(
   "predictions", None, "With --mode=eval: an .npz file to save the prediction for every example in."
 )
 _PROFILE = flags.DEFINE_bool("profile", False, "Record a trace of a few steps in WORKDIR/profile.")
+# The flags that belong to one mode; under another they would do nothing, which is refused.
 _MODES = {"json": "describe", "checkpoint": "eval", "predictions": "eval", "profile": "train"}
 
 
