@@ -9,7 +9,7 @@ import numpy as np
 
 from resnet_jax import config as config_lib
 from resnet_jax import evaluation as evaluation_lib
-from resnet_jax import metrics, train, workdir
+from resnet_jax import metrics, results, train, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.data import augment
 from resnet_jax.errors import UserError
@@ -94,7 +94,8 @@ def evaluate(config, directory, checkpoint: str = "last", predictions: str | Non
   )
   if predictions:
     try:
-      np.savez(predictions, predictions=evaluation.predictions, labels=labels)
+      path = pathlib.Path(predictions)
+      results.write_predictions(path, evaluation.predictions, labels, run.step)
     except OSError as error:
       raise UserError(f"--predictions={predictions} cannot be written: {error.strerror}") from None
   return evaluation

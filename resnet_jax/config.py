@@ -11,6 +11,7 @@ import math
 import pathlib
 import re
 import sys
+import types
 from typing import Any
 
 import ml_collections
@@ -196,6 +197,15 @@ def load_file(spec: str) -> ml_collections.ConfigDict:
   Raises:
     UserError: there is no such file, or it has no `get_config`.
   """
+  return call_file(spec, "get_config")[1]
+
+
+def call_file(spec: str, function: str) -> tuple[types.ModuleType, Any]:
+  """The module of a config or sweep file, and what its function returns for the argument.
+
+  Raises:
+    UserError: there is no such file, or it has no such function.
+  """
   path, _, argument = spec.partition(":")
   if not pathlib.Path(path).is_file():
     raise UserError(f"--config={spec!r}: there is no file {path!r}")
@@ -204,9 +214,10 @@ def load_file(spec: str) -> ml_collections.ConfigDict:
   assert module_spec and module_spec.loader
   module = importlib.util.module_from_spec(module_spec)
   module_spec.loader.exec_module(module)
-  if not hasattr(module, "get_config"):
-    raise UserError(f"--config={spec!r}: {path!r} has no function get_config")
-  return module.get_config(argument) if argument else module.get_config()
+  if not hasattr(module, function):
+    raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
+  call = getattr(module, function)
+  return module, call(argument) if argument else call()
 
 
 def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:

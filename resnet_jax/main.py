@@ -10,15 +10,14 @@ on when the same command is given again. Exit codes: 0 done, 1 bad input or a ru
 """
 
 import itertools
-import os
 import pathlib
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from resnet_jax import compilation, preemption
 from resnet_jax import config as config_lib
-from resnet_jax import preemption
 from resnet_jax.errors import EXIT_PREEMPTED, Diverged, Preempted, UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -82,7 +81,7 @@ def main(argv: list[str]) -> None:
     elif not _WORKDIR.value:
       raise UserError("--workdir is missing: name the folder of the run, as --workdir=runs/mine")
     else:
-      _use_compilation_cache()
+      compilation.use_cache()
       _evaluate(config) if _MODE.value == "eval" else _train(config)
   except (UserError, Diverged, OSError) as error:  # OSError: a disk that is full or gone
     sys.exit(f"error: {error}")
@@ -114,17 +113,6 @@ def _describe(config) -> None:
   from resnet_jax import describe
 
   print(describe.to_json(config) if _JSON.value else describe.to_text(config))
-
-
-def _use_compilation_cache() -> None:
-  """Keeps compiled programs, small ones too, for the next start of any run."""
-  import jax
-
-  if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "resnet_jax" / "xla"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def run() -> None:

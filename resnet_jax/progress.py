@@ -9,7 +9,7 @@ from typing import Any, TextIO
 LINE_SECONDS = 10.0
 
 
-class _BestEffort:
+class BestEffort:
   """A file that may fill its disk or lose its reader: what it refuses is not worth a run."""
 
   def __init__(self, file: TextIO):
@@ -45,7 +45,7 @@ class Progress:
     from rich.console import Console
 
     self.total = total
-    out: Any = _BestEffort(sys.stdout)
+    out: Any = BestEffort(sys.stdout)
     self.console = console or Console(file=out, soft_wrap=True, highlight=False)
     self.bar: Any = None
     self._last_line = -LINE_SECONDS
@@ -89,7 +89,7 @@ class Progress:
     if self._first is None:
       self._first = (now, step)
     begin, first = self._first
-    left = _clock((self.total - step) * (now - begin) / (step - first)) if step > first else "-:--"
+    left = clock((self.total - step) * (now - begin) / (step - first)) if step > first else "-:--"
     rate = f"{images_per_second:.0f}" if images_per_second >= 10 else f"{images_per_second:.1f}"
     values = f"loss {loss:.4f}  error {error:.2f} %  {rate} images/s  {left} left"
     if self.bar:
@@ -99,7 +99,8 @@ class Progress:
       self.console.print(f"step {step}/{self.total}  {values}", markup=False)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+  """Seconds as 1:02:03 or 2:03."""
   minutes, seconds = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

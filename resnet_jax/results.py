@@ -3,10 +3,14 @@
 import importlib.metadata
 import pathlib
 import platform
+import resource
 import subprocess
+import sys
+import zipfile
 from typing import Any
 
 import jax
+import numpy as np
 
 from resnet_jax import metrics
 from resnet_jax.config import to_json
@@ -23,6 +27,7 @@ def result(setup, position, status: str) -> dict[str, Any]:
     "best_step": position.best_step,
     "steps": position.step,
     "seconds": position.seconds,
+    "peak_memory_bytes": position.peak_memory_bytes,
     "params": sum(leaf.size for leaf in jax.tree.leaves(setup.template.params)),
     "data": {
       "name": setup.dataset.info.name,
@@ -42,6 +47,31 @@ def device() -> dict[str, Any]:
   """What the run was computed on."""
   first = jax.devices()[0]
   return {"platform": first.platform, "kind": first.device_kind, "count": jax.device_count()}
+
+
+def peak_memory_bytes() -> int:
+  """The most memory that this process has held: the fullest device's, on a CPU the process's."""
+  on_devices = [device.memory_stats() or {} for device in jax.local_devices()]
+  peak = max(stats.get("peak_bytes_in_use", 0) for stats in on_devices)
+  unit = 1 if sys.platform == "darwin" else 1024
+  return peak or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def write_predictions(path: pathlib.Path, predictions, labels, step: int) -> None:
+  """Saves the class predicted for every test example, whole or not at all."""
+  partial = path.with_name(f".partial-{path.name}")
+  with partial.open("wb") as file:
+    np.savez(file, predictions=predictions, labels=labels, step=step)
+  partial.replace(path)
+
+
+def predictions_step(path: pathlib.Path) -> int | None:
+  """The step whose predictions a file holds; None where there is none that can be read."""
+  try:
+    with np.load(path) as found:
+      return int(found["step"])
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    return None
 
 
 def git_revision() -> str | None:

@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from resnet_jax import config as config_lib
 from resnet_jax import mesh, metrics, results, steps, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.errors import Diverged, Preempted, UserError
-from resnet_jax.evaluation import evaluate
+from resnet_jax.evaluation import Evaluation, evaluate
 from resnet_jax.preemption import StopRequest
 from resnet_jax.progress import Progress
 from resnet_jax.setup import Setup, check, plan, setup
@@ -47,6 +47,7 @@ class Position:
   wrong: int = 0  # images since then
   data: str = ""  # the fingerprint of the data set
   seconds: float = 0.0  # of training, over all starts
+  peak_memory_bytes: int = 0  # the most of any start
 
 
 def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[str, Any]:
@@ -96,6 +97,7 @@ class Loop:
     self.profile = profile
     self.dispatch = jax.jit(steps.dispatch(run.task, MOST), donate_argnums=0)
     self.retry_at = self.draw_at = 0.0
+    self.predictions: np.ndarray | None = None  # of the last step, if it is evaluated here
 
   def restore(self, old) -> None:
     """Takes up the newest whole checkpoint, or begins.
@@ -241,11 +243,7 @@ class Loop:
   def _evaluate(self) -> bool:
     """Measures the test error; returns whether it is the best so far."""
     begin, position, test = time.monotonic(), self.position, self.setup.test
-    evaluation = evaluate(self.setup.task, self.state.variables, test, lambda: self.stop.received)
-    if evaluation is None:
-      self._leave()
-      return False
-    error, loss = evaluation.error, evaluation.loss
+    error, loss, self.predictions = self._count_errors()
     if not math.isfinite(loss):
       self._diverged(position.step, loss)
     seconds = time.monotonic() - begin
@@ -258,12 +256,17 @@ class Loop:
     self.checkpoints.best_step = position.step
     return True
 
+  def _count_errors(self) -> Evaluation:
+    task, variables, test = self.setup.task, self.state.variables, self.setup.test
+    return evaluate(task, variables, test, lambda: self.stop.received) or self._leave()
+
   def _save(self) -> None:
     position = self.position
     self.checkpoints.settle()
     if position.step == self.checkpoints.last_good:
       return  # a finished run that is started again keeps its time
     position.seconds = time.monotonic() - self.started
+    position.peak_memory_bytes = max(position.peak_memory_bytes, results.peak_memory_bytes())
     self.retry_at = time.monotonic() + RETRY_SECONDS
     if not self.log.flush():  # a resume from this step would not measure the rows before it again
       self.checkpoints.failure = "metrics rows cannot be written"
@@ -291,7 +294,7 @@ class Loop:
         )
       time.sleep(min(RETRY_SECONDS, self.patience / 4))
 
-  def _leave(self) -> None:
+  def _leave(self) -> NoReturn:
     self.progress.message(f"{self.stop.received}: saving at step {self.position.step}")
     if self.position.step:
       self._secure()
@@ -322,6 +325,15 @@ class Loop:
     with contextlib.suppress(OSError):  # a picture can be drawn again
       results.plot(self.path, self.setup.config)
 
+  def _write_predictions(self) -> None:
+    """What the last step predicts for every test example, which reports compare in pairs."""
+    path, step = self.path / "predictions.npz", self.position.step
+    if results.predictions_step(path) == step:
+      return
+    if self.predictions is None:  # an earlier start evaluated it
+      self.predictions = self._count_errors().predictions
+    results.write_predictions(path, self.predictions, self.setup.dataset.test.labels, step)
+
   def _finish(self) -> dict[str, Any]:
     self._secure()
     self.checkpoints.close()
@@ -329,6 +341,7 @@ class Loop:
       self.progress.message("no trace was recorded: too few steps were left")
     if self.setup.durations.steps % self.setup.durations.log_every:
       self.progress.message("the last steps are fewer than log_every and stand in no row")
+    self._write_predictions()
     result = self._result("done")
     self._draw()
     best = f"best {result['best_test_error']:.2f} % at step {self.position.best_step}"

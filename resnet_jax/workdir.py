@@ -3,6 +3,7 @@
 import fcntl
 import json
 import pathlib
+import time
 from typing import IO, Any
 
 from resnet_jax import config as config_lib
@@ -63,12 +64,14 @@ def lock(workdir: pathlib.Path) -> IO[str]:
     raise UserError(
       f"--workdir={workdir} cannot be written: {error.strerror}; name a folder that can"
     ) from None
-  try:
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except OSError:
-    handle.close()
-    raise UserError(f"--workdir={workdir} is in use by another run; wait or take another") from None
-  return handle
+  for attempt in range(10):
+    try:
+      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      return handle
+    except OSError:  # perhaps only somebody who looks whether the folder is in use
+      time.sleep(0.01 * attempt)
+  handle.close()
+  raise UserError(f"--workdir={workdir} is in use by another run; wait or take another")
 
 
 def refuse_changes(old: Any, new: Any) -> None:

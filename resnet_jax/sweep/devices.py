@@ -1,0 +1,58 @@
+"""What this machine has for its jobs: a GPU or some cores for each.
+
+Found without starting JAX, which would take the memory that the runs need.
+"""
+
+import importlib.util
+import os
+import pathlib
+from typing import NamedTuple
+
+
+class Slot(NamedTuple):
+  """What one job gets."""
+
+  environment: dict[str, str]
+  cores: frozenset[int] | None = None  # None: as they come
+
+
+def slots(jobs: int | None) -> list[Slot]:
+  """What each of so many jobs gets; None is one a GPU, or one a core.
+
+  A core each is measured: nets as small as these leave a second core half idle
+  (benchmarks/seeds.py).
+  """
+  if gpus := _gpus():
+    jobs = jobs or len(gpus)
+    return [_share(gpus, index, jobs) for index in range(jobs)]
+  if not hasattr(os, "sched_getaffinity"):  # macOS
+    return [Slot({})] * (jobs or os.cpu_count() or 1)
+  cores = sorted(os.sched_getaffinity(0))
+  jobs = jobs or len(cores)
+  return [Slot({}, frozenset(_part(cores, index, jobs))) for index in range(jobs)]
+
+
+def _share(gpus: list[str], index: int, jobs: int) -> Slot:
+  environment = {"CUDA_VISIBLE_DEVICES": ",".join(_part(gpus, index, jobs))}
+  if jobs > len(gpus):
+    environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / -(-jobs // len(gpus)):.2f}"
+  return Slot(environment)
+
+
+def _part(things: list, index: int, jobs: int) -> list:
+  """The share of job `index`: things are divided among jobs, or jobs among things."""
+  if jobs >= len(things):
+    return [things[index % len(things)]]
+  return things[index * len(things) // jobs : (index + 1) * len(things) // jobs]
+
+
+def _gpus() -> list[str]:
+  """The GPUs that JAX would use."""
+  if not any(importlib.util.find_spec(f"jax_cuda{major}_plugin") for major in (12, 13)):
+    return []
+  if os.environ.get("JAX_PLATFORMS", "cuda") not in ("cuda", "gpu"):
+    return []
+  if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+    return list(filter(None, named.split(",")))
+  found = pathlib.Path("/dev").glob("nvidia[0-9]*")
+  return [path.name.removeprefix("nvidia") for path in sorted(found)]

@@ -1,0 +1,84 @@
+"""What a sweep will take: each row's size, and its time as one net's measured steps foretell it."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from resnet_jax import describe, setup, steps
+from resnet_jax.progress import clock
+from resnet_jax.sweep.devices import Slot
+from resnet_jax.sweep.plan import Run
+
+STEPS = 10  # timed at most, after the first
+SECONDS = 3.0
+
+
+class Rate(NamedTuple):
+  """What was measured of one net, in seconds, and of how many examples its splits are."""
+
+  start: float  # until the end of the first step
+  multiply_add: float
+  train_examples: int
+  test_examples: int
+
+
+def measure(config: ml_collections.ConfigDict, slot: Slot) -> Rate:
+  """Trains the net of a config for some steps on the devices of one job; nothing is kept."""
+  os.environ.update(slot.environment)
+  if slot.cores is not None:
+    os.sched_setaffinity(0, slot.cores)
+  begin = time.monotonic()
+  run = setup.setup(config)
+  init = jax.jit(lambda: steps.init(run.task, run.dataset.info.shape), out_shardings=run.replicated)
+  state = init()
+  dispatch = jax.jit(steps.dispatch(run.task, STEPS), donate_argnums=0)
+  state, _ = jax.block_until_ready(dispatch(state, run.train, np.int32(1)))
+  start = time.monotonic() - begin
+  begin, count = time.monotonic(), 0
+  while count < STEPS and time.monotonic() - begin < SECONDS:
+    state, _ = jax.block_until_ready(dispatch(state, run.train, np.int32(1)))
+    count += 1
+  step = (time.monotonic() - begin) / count
+  size = 3 * describe.describe(config)["multiply_adds"] * config.data.batch_size
+  return Rate(start, step / size, len(run.train.labels), len(run.test.labels))
+
+
+def seconds(config: ml_collections.ConfigDict, multiply_adds: int, rate: Rate) -> float:
+  """A run's time: training an image takes three times the multiply-adds of evaluating it."""
+  durations, _ = setup.plan(config, rate.train_examples)
+  images = 3 * durations.steps * config.data.batch_size
+  images += -(-durations.steps // durations.eval_every) * rate.test_examples
+  return rate.start + images * multiply_adds * rate.multiply_add
+
+
+def to_text(configs: Mapping[Run, ml_collections.ConfigDict], slots: Sequence[Slot]) -> str:
+  """The rows of these runs as a table, and the time of all of them."""
+  from rich.console import Console
+  from rich.table import Table
+
+  first = next(iter(configs))
+  rate = measure(configs[first], slots[0])
+  table = Table()
+  table.add_column("row")
+  for heading in ("depth", "parameters", "multiply-adds", "seeds", "a run takes"):
+    table.add_column(heading, justify="right")
+  times: list[float] = []
+  for row in dict.fromkeys(run.row for run in configs):
+    ours = [config for run, config in configs.items() if run.row == row]
+    found: dict[str, Any] = describe.describe(ours[0])
+    times += [seconds(ours[0], found["multiply_adds"], rate)] * len(ours)
+    sizes = (f"{found[key]:,}" for key in ("depth", "params", "multiply_adds"))
+    table.add_row(row.title, *sizes, str(len(ours)), "~" + clock(times[-1]))
+  console = Console(width=110)
+  with console.capture() as captured:
+    console.print(table)
+  whole = max(sum(times) / len(slots), max(times))
+  return captured.get() + (
+    f"{len(configs)} runs, {len(slots)} at a time: about {clock(whole)}, as foretold by "
+    f"the steps of {first.row.title!r}, measured here, and the others' multiply-adds"
+  )

@@ -1,0 +1,73 @@
+"""Runs a sweep on this machine: so many at a time, each a process, until all are finished."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from resnet_jax.errors import EXIT_PREEMPTED, Preempted
+from resnet_jax.preemption import StopRequest
+from resnet_jax.sweep import execute, status
+from resnet_jax.sweep.devices import Slot
+from resnet_jax.sweep.plan import Run
+from resnet_jax.sweep.status import Status
+from resnet_jax.sweep.table import Table
+
+POLL_SECONDS = 1.0
+
+
+class Job(NamedTuple):
+  """A run that this process has started."""
+
+  run: Run
+  process: subprocess.Popen
+  slot: Slot
+
+
+def run_all(
+  runs: Sequence[Run], slots: Sequence[Slot], finished: Callable[[Run, Status], bool]
+) -> dict[Run, Status]:
+  """Runs all that are not finished, at most one a slot at a time; returns how they ended.
+
+  A run that fails leaves the others alone. One that another process is in, such as that of a
+  sweep that was killed, takes the place of a job and is waited for.
+
+  Raises:
+    Preempted: SIGTERM or SIGINT; the runs have saved and can go on.
+  """
+  ended: set[Run] = set()
+  free, jobs = list(slots), list[Job]()
+  with StopRequest() as stop, Table(runs) as table:
+    try:
+      while not stop.received:
+        for job in [job for job in jobs if job.process.poll() is not None]:
+          jobs.remove(job)
+          free.append(job.slot)
+          execute.settle(job.run, job.process.returncode)
+          if job.process.returncode != EXIT_PREEMPTED:  # or somebody else stopped it: once more
+            ended.add(job.run)
+        found = {run: status.read(run) for run in runs}
+        table.update(found)
+        ours = {job.run for job in jobs}
+        left = [run for run in runs if run not in ours | ended and not finished(run, found[run])]
+        elsewhere = [run for run in left if found[run].state == "running"]
+        startable = [run for run in left if found[run].state != "running"]
+        if not left and not jobs:
+          return found
+        for run in startable[: max(0, len(free) - len(elsewhere))]:
+          jobs.append(Job(run, execute.start(run, free[0]), free.pop(0)))
+        time.sleep(POLL_SECONDS)
+    finally:
+      _stop(jobs, table)
+  raise Preempted(f"stopped by {stop.received}; the same command goes on")
+
+
+def _stop(jobs: list[Job], table: Table) -> None:
+  """Lets the runs save and leave."""
+  if jobs:
+    table.message(f"waiting for {len(jobs)} runs to save")
+  for job in jobs:
+    job.process.send_signal(signal.SIGTERM)
+  for job in jobs:
+    execute.settle(job.run, job.process.wait())

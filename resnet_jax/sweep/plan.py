@@ -1,0 +1,216 @@
+"""From a sweep file to its runs, every one of them checked before the first starts.
+
+W/sweep.json               the sweep: its name, base, settings and rows
+W/<row>/seed<k>/           the runs, each a workdir of `resnet_jax.main`
+W/logs/<row>-seed<k>.txt   what a run printed; .json beside it: why it failed
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ml_collections
+
+from resnet_jax import config as config_lib
+from resnet_jax import metrics, workdir
+from resnet_jax.errors import UserError
+from resnet_jax.sweep import rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A row whose names and seeds are settled; `slug` is its folder."""
+
+  name: str
+  group: str
+  slug: str
+  overrides: Mapping[str, Any] = dataclasses.field(hash=False)
+  seeds: tuple[int, ...]
+
+  @property
+  def title(self) -> str:
+    """Its name among the rows of all groups."""
+    return ", ".join(filter(None, (self.group, self.name)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One seed of one row."""
+
+  row: Row
+  seed: int
+  workdir: pathlib.Path
+  command: tuple[str, ...]  # arguments of the interpreter
+  log: pathlib.Path
+
+  @property
+  def name(self) -> str:
+    """For lines that a person reads."""
+    return f"{self.row.title}, seed {self.seed}"
+
+  @property
+  def failure(self) -> pathlib.Path:
+    """Where it stands why the run failed."""
+    return self.log.with_suffix(".json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """A sweep as `sweep.json` keeps it. `settings` are overrides of all rows."""
+
+  name: str  # the sweep file's, with its argument
+  title: str
+  base: str  # a config, as --config takes it
+  settings: Mapping[str, Any]
+  rows: tuple[Row, ...]
+
+  def runs(self, folder: pathlib.Path) -> list[Run]:
+    """The runs in the order to start them: the first seed of all rows, then the second."""
+    return [self._run(folder, row, seed) for seed, row in sorted(self._seeds(), key=lambda s: s[0])]
+
+  def _seeds(self) -> Iterator[tuple[int, Row]]:
+    return ((seed, row) for row in self.rows for seed in row.seeds)
+
+  def _run(self, folder: pathlib.Path, row: Row, seed: int) -> Run:
+    values = {**self.settings, **row.overrides, "seed": seed}
+    place = folder / row.slug / f"seed{seed}"
+    settings = (f"--config.{key}={value}" for key, value in values.items())
+    command = ("-m", "resnet_jax.main", f"--config={self.base}", *settings)
+    log = folder / "logs" / f"{row.slug}-seed{seed}.txt"
+    return Run(row, seed, place, (*command, f"--workdir={place}"), log)
+
+  def config(self, run: Run) -> ml_collections.ConfigDict:
+    """The config of a run.
+
+    Raises:
+      UserError: there is no such base, or the row overrides something that it lacks.
+    """
+    config = config_lib.load_file(self.base)
+    known = config_lib.leaves(config)
+    for key, value in {**self.settings, **run.row.overrides, "seed": run.seed}.items():
+      if key not in known:
+        raise config_lib.unknown_key(key)
+      *groups, last = key.split(".")
+      node = config
+      for name in groups:
+        node = node[name]
+      try:
+        node[last] = value
+      except TypeError:
+        kind = type(known[key]).__name__
+        raise UserError(
+          f"config.{key}={value!r} is of type {type(value).__name__}, not {kind}"
+        ) from None
+    return config
+
+
+def read(spec: str, settings: Mapping[str, Any]) -> Plan:
+  """The plan of a sweep file, as `--config` takes it: `path.py` or `path.py:data`.
+
+  Raises:
+    UserError: the file holds no sweep, or rows share a name, or settings and rows collide.
+  """
+  module, sweep = config_lib.call_file(spec, "get_sweep")
+  if not isinstance(sweep, rows.Sweep):
+    raise UserError(f"get_sweep of --config={spec!r} returned {sweep!r}; it must return a Sweep")
+  path, colon, argument = spec.partition(":")
+  named = tuple(_settle(row, sweep) for row in sweep.rows)
+  if not named:
+    raise UserError(f"--config={spec!r}: the sweep has no rows")
+  _refuse_twice(named)
+  for row in named:
+    for key in row.overrides:
+      if key in settings:
+        raise UserError(f"--config.{key} is what the row {row.title!r} sets; leave it to the rows")
+      if key == "seed":
+        raise UserError(f"the row {row.title!r} overrides seed; write seeds=... instead")
+  title = (module.__doc__ or "").strip().split("\n")[0]
+  name = pathlib.Path(path).stem + colon + argument
+  return Plan(name, title or name, sweep.base, dict(settings), named)
+
+
+def _settle(row: rows.Row, sweep: rows.Sweep) -> Row:
+  seeds = sweep.seeds if row.seeds is None else row.seeds
+  if not isinstance(seeds, int) or seeds < 1:
+    raise UserError(f"the row {row.name!r} has seeds={seeds!r}; write a number of 1 or more")
+  slug = re.sub(r"[^a-z0-9.=-]+", "-", f"{row.group} {row.name}".lower()).strip("-.")
+  if not slug or slug == "logs":
+    raise UserError(f"a row cannot be called {row.name!r}: it would have no folder of its own")
+  return Row(row.name, row.group, slug, dict(row.overrides), tuple(range(seeds)))
+
+
+def _refuse_twice(named: tuple[Row, ...]) -> None:
+  titles: dict[str, str] = {}
+  for row in named:
+    if row.slug in titles:
+      same = titles[row.slug]
+      pair = (
+        f"two rows are called {same!r}"
+        if same == row.title
+        else (f"the rows {same!r} and {row.title!r} would share the folder {row.slug!r}")
+      )
+      raise UserError(f"{pair}; rename one")
+    titles[row.slug] = row.title
+
+
+def check(plan: Plan, folder: pathlib.Path) -> dict[Run, ml_collections.ConfigDict]:
+  """The config of every run; whatever can be refused is, before any starts.
+
+  Raises:
+    UserError: a row's config cannot work, or the folder holds something else.
+  """
+  from resnet_jax import setup
+
+  _refuse_other_sweep(plan, folder)
+  configs = {}
+  for run in plan.runs(folder):
+    try:
+      config = plan.config(run)
+      if run.seed == run.row.seeds[0]:  # the others differ in nothing else
+        setup.check(config)
+      if (old := workdir.read_config(run.workdir)) is not None:
+        workdir.refuse_changes(old, config)
+    except UserError as error:
+      raise UserError(f"{run.name}: {error}") from None
+    configs[run] = config
+  return configs
+
+
+def _refuse_other_sweep(plan: Plan, folder: pathlib.Path) -> None:
+  if folder.exists() and not folder.is_dir():
+    raise UserError(f"--workdir={folder} is a file; name a folder")
+  if (folder / "sweep.json").exists():
+    old = load(folder)
+    if old.name != plan.name:
+      raise UserError(
+        f"--workdir={folder} holds the sweep {old.name!r}, not {plan.name!r}; take a new one"
+      )
+  elif folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+    raise UserError(
+      f"--workdir={folder} is not empty and holds no sweep (no sweep.json); name a new folder"
+    )
+
+
+def save(plan: Plan, folder: pathlib.Path) -> None:
+  """Writes `sweep.json`."""
+  metrics.write_json(folder / "sweep.json", dataclasses.asdict(plan))
+
+
+def load(folder: pathlib.Path) -> Plan:
+  """The sweep in a folder.
+
+  Raises:
+    UserError: there is none.
+  """
+  path = folder / "sweep.json"
+  try:
+    found = json.loads(path.read_text())
+    found["rows"] = tuple(Row(**row | {"seeds": tuple(row["seeds"])}) for row in found["rows"])
+    return Plan(**found)
+  except OSError:
+    raise UserError(f"--workdir={folder} holds no sweep: {path.name} is not there") from None
+  except (ValueError, KeyError, TypeError) as error:
+    raise UserError(f"{path} is damaged ({error}); restore it or start the sweep again") from None
