@@ -30,14 +30,13 @@ def cifar(config, name: str = "cifar10"):
 def digits(config):
   """Minutes on two cores: the 1,437 training digits in batches of 16, as they are.
 
-  Some 1,400 steps are too few to learn from shifted digits, and for the papers' rate and weight
-  decay: they are twice and twenty times theirs here.
+  Some 1,400 steps are too few to learn from shifted digits, and for the papers' weight decay, which
+  is twenty times theirs here. The rate rises late enough for 110 layers with original units.
   """
   config.data.name = "digits"
   config.data.batch_size = 16
   config.data.pad = 0
-  config.optim.learning_rate = 0.2
-  config.optim.warmup = "20 steps"
+  config.optim.warmup = "100 steps"
   config.optim.schedule = "cosine"
   config.optim.weight_decay = 2e-3
   config.train.steps = "1440 steps"  # 16 epochs of 90, and as many evaluations

@@ -21,6 +21,7 @@ from resnet_jax import compilation, preemption, workdir
 from resnet_jax import config as config_lib
 from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
 from resnet_jax.sweep import plan as plan_lib
+from resnet_jax.sweep.devices import Slot
 from resnet_jax.sweep.plan import Run
 from resnet_jax.sweep.status import Status
 
@@ -108,8 +109,9 @@ def _shard(configs: dict[Run, Any]) -> dict[Run, Any]:
   return dict(list(configs.items())[int(match[1]) - 1 :: int(match[2])])
 
 
-def _run(configs: dict[Run, Any], slots, folder: pathlib.Path) -> None:
-  from resnet_jax import report
+def _run(configs: dict[Run, Any], slots: Sequence[Slot], folder: pathlib.Path) -> None:
+  from resnet_jax.report.read import read
+  from resnet_jax.report.write import write
   from resnet_jax.sweep import local
 
   def finished(run: Run, found: Status) -> bool:
@@ -119,15 +121,12 @@ def _run(configs: dict[Run, Any], slots, folder: pathlib.Path) -> None:
     done = config_lib.from_json(found.result["config"])
     return config_lib.leaves(done) == config_lib.leaves(configs[run])
 
-  try:
-    ended = local.run_all(list(configs), slots, finished)
-  finally:
-    print(report.write([folder]))
+  ended = local.run_all(list(configs), slots, finished)
+  print(f"the report is in {write(read([folder]), folder / 'report')}")
   failed = [f"{run.name}: {found.reason}" for run, found in ended.items() if not found.finished]
   if failed:
-    raise UserError(
-      f"{len(failed)} runs failed; the same command tries them again\n" + "\n".join(failed)
-    )
+    lines = "\n  ".join(failed)
+    raise UserError(f"{len(failed)} runs failed; the same command tries them again\n  {lines}")
 
 
 def run() -> None:
