@@ -108,6 +108,15 @@ def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any
   return flat
 
 
+def differences(
+  before: ml_collections.ConfigDict, after: ml_collections.ConfigDict
+) -> dict[str, tuple[Any, Any]]:
+  """The keys whose values differ, with both; a duration of "100", as flags give it, is 100."""
+  old, new = leaves(before), leaves(after)
+  same = lambda key: old[key] == new[key] or key in DURATIONS and str(old[key]) == str(new[key])
+  return {key: (old[key], new[key]) for key in old if not same(key)}
+
+
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises a UserError unless `config` has the keys of the default tree, with their types."""
   defaults, given = leaves(default_config()), leaves(config)

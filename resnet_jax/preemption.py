@@ -1,25 +1,34 @@
-"""SIGTERM and SIGINT as a request to save and leave, polled between dispatches."""
+"""SIGTERM, SIGINT and SIGUSR2 as a request to save and leave, polled between dispatches."""
 
 import signal
 import threading
 
 from resnet_jax.errors import Preempted
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # the last from SLURM, ahead of the end
 
 
 def leave_at_once() -> None:
-  """Lets either signal raise Preempted wherever the program is: for as long as nothing is lost."""
+  """Lets any of them raise Preempted wherever the program is: for as long as nothing is lost."""
 
   def leave(number: int, _: object) -> None:
+    _heed_no_more()
     raise Preempted(f"stopped by {signal.Signals(number).name}; run it again")
 
   for number in SIGNALS:
     signal.signal(number, leave)
 
 
+def _heed_no_more() -> None:
+  """SLURM repeats its signals within the same instant, which must not end a process that saves;
+  a second Ctrl-C does.
+  """
+  for number in SIGNALS:  # SIG_IGN would have Python complain of a signal that is under way
+    signal.signal(number, signal.SIG_DFL if number == signal.SIGINT else lambda *_: None)
+
+
 class StopRequest:
-  """While entered, notes the first SIGTERM or SIGINT; a second one ends the process at once."""
+  """While entered, notes the first of the signals; a SIGINT after it ends the process at once."""
 
   def __init__(self) -> None:
     self.received: str | None = None
@@ -34,8 +43,7 @@ class StopRequest:
   def _note(self, number: int, frame: object) -> None:
     del frame
     self.received = signal.Signals(number).name
-    for either in SIGNALS:
-      signal.signal(either, signal.SIG_DFL)
+    _heed_no_more()
 
   def __exit__(self, *_: object) -> None:
     for number, handler in self._before.items():

@@ -58,7 +58,7 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
 
   Raises:
     UserError: something in the config or the folder cannot work.
-    Preempted: SIGTERM or SIGINT; the state is saved.
+    Preempted: SIGTERM, SIGINT or SIGUSR2; the state is saved.
     Diverged: not finite any more; nothing of that was saved.
   """
   path = pathlib.Path(directory)
@@ -125,7 +125,7 @@ class Loop:
       self.state = init()
     self.checkpoints.best_step = self.position.best_step
     self.checkpoints.discard_after(self.position.step)
-    if old is not None and config_lib.leaves(old) != config_lib.leaves(self.setup.config):
+    if old is not None and config_lib.differences(old, self.setup.config):
       self.log.discard_after(self.position.step)  # the steps to come may be measured otherwise
     self.started = time.monotonic() - self.position.seconds
     metrics.write_json(self.path / "config.json", config_lib.to_json(self.setup.config))

@@ -97,11 +97,10 @@ def refuse_other_data(old: Any, dataset: Any, fingerprint: str) -> None:
 
 
 def _refuse(old: Any, new: Any, matters) -> None:
-  before, after = config_lib.leaves(old), config_lib.leaves(new)
   changes = [
-    f"{key}: {before[key]!r} -> {after[key]!r}"
-    for key in before
-    if matters(key) and before[key] != after[key]
+    f"{key}: {before!r} -> {after!r}"
+    for key, (before, after) in config_lib.differences(old, new).items()
+    if matters(key)
   ]
   if changes:
     raise UserError(

@@ -41,3 +41,14 @@ def test_json_and_back():
   config = default_config()
   config.data.pad = 3
   assert config_lib.from_json(config_lib.to_json(config)) == config
+
+
+def test_a_duration_is_the_same_as_a_number_or_a_text():
+  one, two = config_lib.default_config(), config_lib.default_config()
+  one.train.log_every, two.train.log_every = 100, "100"
+  assert config_lib.differences(one, two) == {}
+  two.train.log_every, two.model.depth = "100 steps", 20
+  assert config_lib.differences(one, two) == {
+    "model.depth": (110, 20),
+    "train.log_every": (100, "100 steps"),
+  }

@@ -23,7 +23,6 @@ from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
 from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.sweep.devices import Slot
 from resnet_jax.sweep.plan import Run
-from resnet_jax.sweep.status import Status
 
 _CONFIG = flags.DEFINE_string(
   "config", None, "Sweep file, such as configs/sweeps/shortcuts.py:digits."
@@ -32,6 +31,10 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep: its runs, 
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs, their sizes and times; run nothing.")
 _JOBS = flags.DEFINE_integer(
   "jobs", None, "Runs at a time; by default one a GPU, or one a core.", lower_bound=1
+)
+_LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Where the runs go.")
+_SLURM = flags.DEFINE_string(
+  "slurm", "", "With --launcher=slurm: what a run needs, as partition=gpu,gpus_per_node=1."
 )
 _SHARD = flags.DEFINE_string("shard", "1/1", "With 2/3, the second third of the runs alone.")
 
@@ -43,6 +46,8 @@ def parse(argv: list[str]) -> list[str]:
     rest = flags.FLAGS(own)
     if rest[1:]:
       raise UserError(f"{rest[1]!r} is not a flag; settings are written --config.key=value")
+    if _SLURM.value and _LAUNCHER.value != "slurm":
+      raise UserError("--slurm belongs to --launcher=slurm")
     settings(argv)
     return argv
   except (UserError, flags.Error) as error:
@@ -98,7 +103,10 @@ def _sweep(shared: dict[str, Any]) -> None:
     return
   with workdir.lock(folder):
     plan_lib.save(plan, folder)
-    _run(configs, slots, folder)
+    if _LAUNCHER.value == "slurm":
+      _submit(configs, folder)
+    else:
+      _run(configs, slots, folder)
 
 
 def _shard(configs: dict[Run, Any]) -> dict[Run, Any]:
@@ -110,23 +118,32 @@ def _shard(configs: dict[Run, Any]) -> dict[Run, Any]:
 
 
 def _run(configs: dict[Run, Any], slots: Sequence[Slot], folder: pathlib.Path) -> None:
+  """Runs all on this machine, and writes the page."""
   from resnet_jax.report.read import read
   from resnet_jax.report.write import write
   from resnet_jax.sweep import local
 
-  def finished(run: Run, found: Status) -> bool:
-    """Whether it is, and as it is asked for now: the length of a run may have been changed."""
-    if not (found.finished and found.result):
-      return False
-    done = config_lib.from_json(found.result["config"])
-    return config_lib.leaves(done) == config_lib.leaves(configs[run])
-
-  ended = local.run_all(list(configs), slots, finished)
+  ended = local.run_all(configs, slots)
   print(f"the report is in {write(read([folder]), folder / 'report')}")
   failed = [f"{run.name}: {found.reason}" for run, found in ended.items() if not found.finished]
   if failed:
     lines = "\n  ".join(failed)
     raise UserError(f"{len(failed)} runs failed; the same command tries them again\n  {lines}")
+
+
+def _submit(configs: dict[Run, Any], folder: pathlib.Path) -> None:
+  """Hands what is not finished to SLURM."""
+  from resnet_jax.sweep import slurm, status
+
+  needs, left = slurm.parameters(_SLURM.value), []
+  for run, config in configs.items():
+    found = status.read(run)
+    if found.state != "running" and not found.finished_as(config):
+      left.append(run)
+  if left:
+    slurm.submit(left, folder, needs, _JOBS.value)
+  else:
+    print(f"all {len(configs)} runs are finished or running")
 
 
 def run() -> None:

@@ -3,8 +3,10 @@
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import ml_collections
 
 from resnet_jax.errors import EXIT_PREEMPTED, Preempted
 from resnet_jax.preemption import StopRequest
@@ -26,7 +28,7 @@ class Job(NamedTuple):
 
 
 def run_all(
-  runs: Sequence[Run], slots: Sequence[Slot], finished: Callable[[Run, Status], bool]
+  configs: Mapping[Run, ml_collections.ConfigDict], slots: Sequence[Slot]
 ) -> dict[Run, Status]:
   """Runs all that are not finished, at most one a slot at a time; returns how they ended.
 
@@ -38,7 +40,7 @@ def run_all(
   """
   ended: set[Run] = set()
   free, jobs = list(slots), list[Job]()
-  with StopRequest() as stop, Table(runs) as table:
+  with StopRequest() as stop, Table(list(configs)) as table:
     try:
       while not stop.received:
         for job in [job for job in jobs if job.process.poll() is not None]:
@@ -47,10 +49,14 @@ def run_all(
           execute.settle(job.run, job.process.returncode)
           if job.process.returncode != EXIT_PREEMPTED:  # or somebody else stopped it: once more
             ended.add(job.run)
-        found = {run: status.read(run) for run in runs}
+        found = {run: status.read(run) for run in configs}
         table.update(found)
         ours = {job.run for job in jobs}
-        left = [run for run in runs if run not in ours | ended and not finished(run, found[run])]
+        left = [
+          run
+          for run, config in configs.items()
+          if run not in ours | ended and not found[run].finished_as(config)
+        ]
         elsewhere = [run for run in left if found[run].state == "running"]
         startable = [run for run in left if found[run].state != "running"]
         if not left and not jobs:

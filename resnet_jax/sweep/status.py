@@ -5,6 +5,8 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
+import ml_collections
+
 from resnet_jax import config as config_lib
 from resnet_jax import metrics
 from resnet_jax.sweep.plan import Run
@@ -23,6 +25,12 @@ class Status(NamedTuple):
   def finished(self) -> bool:
     """Whether there is nothing left to run."""
     return self.state in ("done", "diverged")
+
+  def finished_as(self, config: ml_collections.ConfigDict) -> bool:
+    """Whether it is, and with this config: the length of a run may have been changed since."""
+    if not (self.finished and self.result):
+      return False
+    return not config_lib.differences(config_lib.from_json(self.result["config"]), config)
 
 
 def read(run: Run) -> Status:
