@@ -32,6 +32,8 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs, their sizes and t
 _JOBS = flags.DEFINE_integer(
   "jobs", None, "Runs at a time; by default one a GPU, or one a core.", lower_bound=1
 )
+_SEEDS = flags.DEFINE_integer("seeds", None, "Seeds of each row; by default the file's.", 1)
+_GROUPS = flags.DEFINE_list("groups", [], "Only the rows of these groups, as ResNet-110.")
 _LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Where the runs go.")
 _SLURM = flags.DEFINE_string(
   "slurm", "", "With --launcher=slurm: what a run needs, as partition=gpu,gpus_per_node=1."
@@ -95,7 +97,7 @@ def _sweep(shared: dict[str, Any]) -> None:
   folder, slots = pathlib.Path(_WORKDIR.value), devices.slots(_JOBS.value)
   if not _DRY_RUN.value:  # the runs need the accelerator's memory
     jax.config.update("jax_platforms", "cpu")
-  plan = plan_lib.read(_CONFIG.value, shared)
+  plan = plan_lib.read(_CONFIG.value, shared, _SEEDS.value, _GROUPS.value)
   configs = _shard(plan_lib.check(plan, folder))
   if _DRY_RUN.value:
     compilation.use_cache()

@@ -9,13 +9,13 @@ import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import ml_collections
 
 from resnet_jax import config as config_lib
-from resnet_jax import metrics, workdir
+from resnet_jax import errors, metrics, workdir
 from resnet_jax.errors import UserError
 from resnet_jax.sweep import rows
 
@@ -107,17 +107,33 @@ class Plan:
     return config
 
 
-def read(spec: str, settings: Mapping[str, Any]) -> Plan:
-  """The plan of a sweep file, as `--config` takes it: `path.py` or `path.py:data`.
+def read(
+  spec: str,
+  settings: Mapping[str, Any],
+  seeds: int | None = None,
+  groups: Collection[str] = (),
+) -> Plan:
+  """The plan of a sweep file.
+
+  Args:
+    spec: As `--config` takes it: `path.py` or `path.py:data`.
+    settings: Overrides of all rows.
+    seeds: Of each row; None is what the file says.
+    groups: Those whose rows are wanted; empty is all.
 
   Raises:
-    UserError: the file holds no sweep, or rows share a name, or settings and rows collide.
+    UserError: the file holds no sweep or no such group, or rows share a name, or settings and
+      rows collide.
   """
   module, sweep = config_lib.call_file(spec, "get_sweep")
   if not isinstance(sweep, rows.Sweep):
     raise UserError(f"get_sweep of --config={spec!r} returned {sweep!r}; it must return a Sweep")
   path, colon, argument = spec.partition(":")
-  named = tuple(_settle(row, sweep) for row in sweep.rows)
+  there = dict.fromkeys(row.group for row in sweep.rows)
+  if strange := [group for group in groups if group not in there]:
+    raise errors.unknown("--groups", strange[0], filter(None, there))
+  wanted = [row for row in sweep.rows if not groups or row.group in groups]
+  named = tuple(_settle(row, seeds or row.seeds or sweep.seeds) for row in wanted)
   if not named:
     raise UserError(f"--config={spec!r}: the sweep has no rows")
   _refuse_twice(named)
@@ -132,12 +148,11 @@ def read(spec: str, settings: Mapping[str, Any]) -> Plan:
   return Plan(name, title or name, sweep.base, dict(settings), named)
 
 
-def _settle(row: rows.Row, sweep: rows.Sweep) -> Row:
-  seeds = sweep.seeds if row.seeds is None else row.seeds
+def _settle(row: rows.Row, seeds: int) -> Row:
   if not isinstance(seeds, int) or seeds < 1:
     raise UserError(f"the row {row.name!r} has seeds={seeds!r}; write a number of 1 or more")
   slug = re.sub(r"[^a-z0-9.=-]+", "-", f"{row.group} {row.name}".lower()).strip("-.")
-  if not slug or slug == "logs":
+  if slug in ("", "logs", "report"):
     raise UserError(f"a row cannot be called {row.name!r}: it would have no folder of its own")
   return Row(row.name, row.group, slug, dict(row.overrides), tuple(range(seeds)))
 

@@ -119,6 +119,15 @@ def test_a_base_that_is_not_there_is_refused(sweep, tmp_path):
     plan_lib.check(sweep('row("a")', base="configs/nowhere.py:digits"), tmp_path / "new")
 
 
+def test_seeds_and_groups_can_be_chosen():
+  plan = plan_lib.read("configs/sweeps/after_add.py", {}, seeds=2, groups=["ResNet-164"])
+  assert {(row.group, row.seeds) for row in plan.rows} == {("ResNet-164", (0, 1))}
+  with pytest.raises(
+    UserError, match="--groups='ResNet-165' is unknown; did you mean 'ResNet-164'"
+  ):
+    plan_lib.read("configs/sweeps/after_add.py", {}, groups=["ResNet-165"])
+
+
 def test_a_file_that_is_no_sweep_is_refused(tmp_path):
   with pytest.raises(UserError, match="has no function get_sweep"):
     plan_lib.read(NET, {})

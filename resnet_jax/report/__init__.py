@@ -1,0 +1,8 @@
+"""The page that a sweep comes to, from its files alone, at any time.
+
+    python -m resnet_jax.report --workdir=runs/shortcuts
+
+`read` finds the runs, `statistics` compares them, `tables` and `figures` show them, `page` says
+what a page is made of, `html` and `markdown` render it, `write` puts it on the disk. Nothing here
+needs JAX.
+"""

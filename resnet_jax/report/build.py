@@ -1,0 +1,88 @@
+"""From the runs to the page and the files beside it."""
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+
+from resnet_jax.report import depth, facts, figures, statistics, tables
+from resnet_jax.report.page import Block, Code, Section, Text
+from resnet_jax.report.read import Sweep, flags
+from resnet_jax.report.style import Style, styles
+
+METHOD = (
+  "Errors are those of the last step, in percent. Medians, means and deviations (n − 1) are over "
+  "the seeds that are done; a run that diverged or failed is not among them and is named. "
+  "“fail” is the papers' word for a test error above 20 % on CIFAR-10. Training error and loss are "
+  "those of the last row of metrics.jsonl, which averages over the steps since the one before."
+)
+INTERVAL = (
+  "A difference is the row's mean error less the base row's, over the seeds that both have done. "
+  f"Its 95 % interval is a percentile bootstrap of {statistics.RESAMPLES:,} resamples with a fixed "
+  "seed, in which seeds and test images are drawn independently with replacement, the two rows "
+  "paired by seed and by image. It is bold where the interval leaves out zero. With few seeds, "
+  "how much they vary is itself known only roughly."
+)
+
+
+PAPERS = (
+  "[R] He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, arXiv 1512.03385. "
+  "[I] He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, arXiv 1603.05027."
+)
+
+
+def build(sweeps: Sequence[Sweep]) -> Section:
+  """The page of all sweeps, in their order."""
+  looks = styles(sweeps)
+  title = sweeps[0].title if len(sweeps) == 1 else f"The results of {len(sweeps)} sweeps"
+  parts = [_sweep(sweep, looks) for sweep in sweeps]
+  blocks: list[Block] = list(parts[0].blocks if len(sweeps) == 1 else parts)
+  notes = Section("How the numbers are made", [Text(METHOD), Text(INTERVAL), Text(PAPERS)])
+  timings = [tables.timing(sweep, looks) for sweep in sweeps if any(r.done for r in sweep.runs)]
+  return Section(
+    title,
+    [
+      *blocks,
+      notes,
+      Section("Time and memory", timings or [Text("No run is done yet.")], id="timing"),
+    ],
+  )
+
+
+def _sweep(sweep: Sweep, looks: dict[str, Style]) -> Section:
+  blocks: list[Block] = [Text(_progress(sweep))]
+  for group in sweep.groups:
+    name = _file_name(sweep.name, group.name)
+    shown: list[Block | None] = [
+      tables.results(group, looks),
+      figures.errors(group, f"{name}-error", looks),
+      figures.losses(group, f"{name}-training-loss", looks),
+    ]
+    blocks.append(Section(group.name or "Errors", [block for block in shown if block]))
+  if drawn := depth.figure(sweep, f"{_file_name(sweep.name)}-depth", looks):
+    blocks.append(Section("Error against depth", [drawn]))
+  rows: list[Block] = [tables.overrides(sweep, looks), Text(_COMMAND), Code(_command(sweep))]
+  return Section(sweep.title, [*blocks, Section("The rows", rows)])
+
+
+_COMMAND = "One run of one row, again; with another row's flags and seed, any other:"
+
+
+def _command(sweep: Sweep) -> str:
+  """Reproduces the first run of the last row."""
+  row = sweep.groups[0].rows[-1]
+  words = ["python", "-m", "resnet_jax.main", f"--config={row.base}", *flags(row.overrides)]
+  return shlex.join([*words, f"--config.seed={row.runs[0].seed}", "--workdir=runs/again"])
+
+
+def _progress(sweep: Sweep) -> str:
+  """How many runs are done, and on what."""
+  states = Counter(run.status.state for run in sweep.runs)
+  data = facts.all_data(sweep.rows)
+  done = f"{states.pop('done', 0)} of {len(sweep.runs)} runs done"
+  others = [f"{count} {state}" for state, count in sorted(states.items())]
+  return f"{', '.join([done, *others])}. Data: {', '.join(data) or 'not known yet'}."
+
+
+def _file_name(*parts: str) -> str:
+  return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")

@@ -1,0 +1,174 @@
+"""What is known of a row, as numbers: the tables print it and the files keep it."""
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from resnet_jax import paper
+from resnet_jax.report import statistics
+from resnet_jax.report.read import Group, Row, Run, Sweep, flags
+
+
+def measured_on(row: Row) -> str:
+  """The data set as the papers write it, with what was held out of it where that is not its test
+  set; empty where none can be known.
+  """
+  if row.config is None:
+    return ""
+  data = row.config.data
+  held_out = "" if data.test_split == "test" else f" {data.test_split}"
+  return paper.DATA.get(data.name, data.name) + held_out
+
+
+def all_data(rows: Iterable[Row]) -> list[str]:
+  """What the rows are measured on, each once."""
+  return list(dict.fromkeys(filter(None, map(measured_on, rows))))
+
+
+@functools.cache
+def difference(row: Row, base: Row) -> statistics.Difference | None:
+  """Of the row's mean error to the base row's, over the seeds whose predictions both have."""
+  if row is base:
+    return None
+  ours, theirs = ({run.seed: run.tested for run in r.done if run.tested} for r in (row, base))
+  seeds = [seed for seed in ours if seed in theirs]
+  if not seeds:
+    return None
+  pairs = [(ours[seed], theirs[seed]) for seed in seeds]
+  labels = pairs[0][0].labels
+  if any(not np.array_equal(labels, tested.labels) for pair in pairs for tested in pair):
+    return None  # not the same test set
+  return statistics.difference(
+    np.stack([tested.wrong for tested, _ in pairs]), np.stack([tested.wrong for _, tested in pairs])
+  )
+
+
+def failed(row: Row) -> bool:
+  """Whether the paper would print "fail": a median test error over 20 % on CIFAR-10."""
+  summary = statistics.summarize(row.values("test_error"))
+  return row.data == "cifar10" and summary is not None and summary.median > paper.FAIL
+
+
+def published(row: Row) -> list[paper.Published]:
+  """What the papers have of the row's net; its own data set's numbers come first."""
+  return [] if row.config is None else paper.find(row.config.model, row.data)
+
+
+def budget(row: Row) -> str:
+  """How long the row trains, and on what; empty before its first start."""
+  if not (started := [run for run in row.runs if run.status.steps]):
+    return ""
+  steps, data = started[0].status.steps or 0, started[0].result["data"]
+  batch = started[0].config.data.batch_size
+  seen = 100 * steps * batch / (paper.STEPS * paper.BATCH)
+  short = f" ({seen:.2g} % of the images that the papers' runs see)" if seen < 99.5 else ""
+  return (
+    f"{steps:,} steps of {batch}{short}, {data['train_examples']:,} training and "
+    f"{data['test_examples']:,} test images"
+  )
+
+
+def trouble(row: Row) -> list[str]:
+  """What is to be said of the runs that are not done, but for those that wait."""
+  said = {}
+  for run in row.runs:
+    at = f"{run.status.step:,}" + (f" of {run.status.steps:,}" if run.status.steps else "")
+    said[run.seed] = {
+      "running": f"running, at step {at}",
+      "stopped": f"stopped at step {at}",
+      "diverged": f"diverged at step {run.result.get('diverged_at', run.status.step):,}",
+      "failed": f"failed at step {at}: {run.status.reason}",
+    }.get(run.status.state, "")
+  return [f"seed {seed} {text}" for seed, text in said.items() if text]
+
+
+def number_line(sweep: Sweep, group: Group, row: Row, run: Run) -> dict[str, Any]:
+  """A run as a line of numbers.csv; nothing in it differs between equal runs."""
+  data = run.result.get("data", {})
+  return {
+    "sweep": sweep.name,
+    "group": group.name,
+    "row": row.name,
+    "seed": run.seed,
+    "status": run.status.state,
+    "step": run.status.step,
+    "steps": run.status.steps,
+    "data": row.data,
+    "train_examples": data.get("train_examples"),
+    "test_examples": data.get("test_examples"),
+    "batch_size": None if run.config is None else run.config.data.batch_size,
+    "params": run.result.get("params"),
+    "test_error": run.last("test", "error"),
+    "test_loss": run.last("test", "loss"),
+    "train_error": run.last("train", "error"),
+    "train_loss": run.last("train", "loss"),
+    "best_test_error": min(
+      (row["error"] for row in run.measured if row["split"] == "test"), default=None
+    ),
+    "reason": run.status.reason,
+  }
+
+
+def row_line(sweep: Sweep, group: Group, row: Row) -> dict[str, Any]:
+  """A row as a line of rows.csv."""
+  summary = statistics.summarize(row.values("test_error"))
+  compared = difference(row, group.base)
+  entry = next(iter(published(row)), None)
+  states = [run.status.state for run in row.runs]
+  line = {
+    "sweep": sweep.name,
+    "group": group.name,
+    "row": row.name,
+    "base_row": group.base.name,
+    "overrides": " ".join(flags(row.overrides)),
+    "data": row.data,
+    "budget": budget(row),
+    "runs": len(row.runs),
+    **{state: states.count(state) for state in ("done", "diverged", "failed")},
+  }
+  line |= _named("test_error", summary, ("median", "mean", "deviation"))
+  line |= {"fail": failed(row)}
+  line |= {
+    f"{key}_median": _median(row.last("train", key[6:])) for key in ("train_error", "train_loss")
+  }
+  line |= _named("difference", compared, ("mean", "low", "high", "seeds"))
+  line |= {
+    "published": entry and ("fail" if entry.fail else entry.error),
+    "published_on": entry and entry.measured_on,
+    "published_in": entry and source(entry),
+    "published_remark": entry and entry.remark,
+  }
+  return line
+
+
+def timing_line(sweep: Sweep, group: Group, row: Row, run: Run) -> dict[str, Any]:
+  """A run as a line of timing.csv: all that may differ between equal runs."""
+  result = run.result
+  device = result.get("device", {})
+  return {
+    "sweep": sweep.name,
+    "group": group.name,
+    "row": row.name,
+    "seed": run.seed,
+    "seconds": result.get("seconds"),
+    "peak_memory_bytes": result.get("peak_memory_bytes"),
+    **{f"device_{key}": device.get(key) for key in ("platform", "kind", "count")},
+    "git_revision": result.get("git_revision"),
+    **{f"version_{key}": value for key, value in sorted(result.get("versions", {}).items())},
+  }
+
+
+def source(entry: paper.Published) -> str:
+  """Where a number stands."""
+  return " ".join(filter(None, (entry.source, entry.letter)))
+
+
+def _named(prefix: str, values: Any, keys: Sequence[str]) -> dict[str, Any]:
+  return {f"{prefix}_{key}": values and getattr(values, key) for key in keys}
+
+
+def _median(values: Sequence[float]) -> float | None:
+  summary = statistics.summarize(values)
+  return None if summary is None else summary.median

@@ -1,0 +1,52 @@
+"""A page as Markdown, its figures as files beside it."""
+
+from resnet_jax.report.page import Block, Cell, Code, Figure, Section, Table, Text
+
+
+def render(page: Section) -> str:
+  """The whole file."""
+  return "\n\n".join(_blocks(page, 1)) + "\n"
+
+
+def _blocks(section: Section, level: int) -> list[str]:
+  parts = [f"{'#' * level} {_escape(section.title)}"]
+  for block in section.blocks:
+    parts += _blocks(block, level + 1) if isinstance(block, Section) else [_block(block)]
+  if section.id:  # so that a machine finds where it begins and ends
+    return [f"<!-- {section.id} -->", *parts, f"<!-- end of {section.id} -->"]
+  return parts
+
+
+def _block(block: Block) -> str:
+  match block:
+    case Text(text):
+      return _escape(text)
+    case Code(text):
+      return f"```bash\n{text}\n```"
+    case Figure():
+      return f"![{_escape(block.alt)}](figures/{block.name}.svg)\n\n{_escape(block.caption)}"
+    case Table():
+      return _table(block.filled())
+  raise TypeError(block)
+
+
+def _table(table: Table) -> str:
+  rule = ["---:" if column.numeric else ":---" for column in table.columns]
+  rows = [[_escape(column.title) for column in table.columns], rule]
+  rows += [[_cell(cell) for cell in row] for row in table.rows]
+  return "\n".join([f"{_escape(table.caption)}\n", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _cell(cell: Cell) -> str:
+  if cell.code and cell.text:
+    return f"`{cell.text.replace('|', chr(92) + '|')}`"
+  text = _escape(cell.text)
+  if cell.strong and text:
+    text = f"**{text}**"
+  return " ".join(filter(None, (text, cell.note and f"({_escape(cell.note)})")))
+
+
+def _escape(text: str) -> str:
+  for character in "\\|*_<>[]`":
+    text = text.replace(character, "\\" + character)
+  return " ".join(text.split())

@@ -1,0 +1,212 @@
+"""The runs of sweeps, as their folders have them; several folders of one sweep are one sweep."""
+
+import dataclasses
+import pathlib
+import re
+import zipfile
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from resnet_jax import config as config_lib
+from resnet_jax import metrics
+from resnet_jax.errors import UserError
+from resnet_jax.sweep import plan as plan_lib
+from resnet_jax.sweep import status as status_lib
+
+
+class Tested(NamedTuple):
+  """Of the whole test set: the labels, and where the prediction is another."""
+
+  labels: np.ndarray
+  wrong: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+  """One seed of a row."""
+
+  seed: int
+  status: status_lib.Status
+  measured: list[metrics.Row]  # by step, training before testing
+  config: Any  # None: never started, and its base config is not here
+  tested: Tested | None = None  # None until it is done
+
+  @property
+  def done(self) -> bool:
+    """Whether it was trained to its end; only then its error counts."""
+    return self.status.state == "done"
+
+  @property
+  def result(self) -> dict[str, Any]:
+    """`result.json`, empty before the first start."""
+    return self.status.result or {}
+
+  def last(self, split: str, key: str) -> float | None:
+    """The last measurement of a split."""
+    values = [row[key] for row in self.measured if row["split"] == split]
+    return values[-1] if values else None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Row:
+  """A row of a sweep, and its runs by seed."""
+
+  plan: plan_lib.Row
+  base: str
+  overrides: dict[str, Any]  # the sweep's and the row's, over the base
+  runs: tuple[Run, ...]
+
+  @property
+  def name(self) -> str:
+    """As the sweep file calls it."""
+    return self.plan.name
+
+  @property
+  def done(self) -> list[Run]:
+    """The runs that are done."""
+    return [run for run in self.runs if run.done]
+
+  @property
+  def config(self) -> Any:
+    """A config of the row, whatever its seed; None where none can be known."""
+    return next((run.config for run in self.runs if run.config is not None), None)
+
+  @property
+  def data(self) -> str:
+    """The name of its data set; empty where none can be known."""
+    return "" if self.config is None else self.config.data.name
+
+  def values(self, key: str) -> list[float]:
+    """A number of the results of the runs that are done."""
+    return [run.result[key] for run in self.done]
+
+  def last(self, split: str, key: str) -> list[float]:
+    """The last measurement of each run that is done."""
+    values = (run.last(split, key) for run in self.done)
+    return [value for value in values if value is not None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+  """Rows that are compared with the first of them."""
+
+  name: str
+  rows: tuple[Row, ...]
+
+  @property
+  def base(self) -> Row:
+    """What the others are compared with."""
+    return self.rows[0]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sweep:
+  """A sweep with all that is known of its runs."""
+
+  name: str
+  title: str
+  groups: tuple[Group, ...]
+
+  @property
+  def rows(self) -> list[Row]:
+    """Of all groups."""
+    return [row for group in self.groups for row in group.rows]
+
+  @property
+  def runs(self) -> list[Run]:
+    """Of all rows."""
+    return [run for row in self.rows for run in row.runs]
+
+
+_Place = tuple[pathlib.Path, plan_lib.Plan]
+
+
+def read(folders: Iterable[pathlib.Path]) -> list[Sweep]:
+  """The sweeps in `folders`, in that order; folders of one sweep are merged.
+
+  Raises:
+    UserError: a folder holds no sweep, or two of one name disagree about a row.
+  """
+  places: dict[str, list[_Place]] = {}
+  for folder in folders:
+    plan = plan_lib.load(folder)
+    places.setdefault(plan.name, []).append((folder, plan))
+  return [_merge(same) for same in places.values()]
+
+
+def _merge(places: list[_Place]) -> Sweep:
+  """One sweep from all folders that hold some of its runs."""
+  _refuse_others(places)
+  found: dict[str, dict[int, Run]] = {}
+  rows: dict[str, plan_lib.Row] = {}
+  for folder, plan in places:
+    for planned in plan.runs(folder):
+      rows.setdefault(planned.row.title, planned.row)
+      seeds = found.setdefault(planned.row.title, {})
+      run = _read_run(planned, plan)
+      if planned.seed not in seeds or _progress(run) > _progress(seeds[planned.seed]):
+        seeds[planned.seed] = run
+  plan = places[0][1]
+  groups: dict[str, list[Row]] = {}
+  for title, row in rows.items():
+    runs = tuple(run for _, run in sorted(found[title].items()))
+    overrides = {**plan.settings, **row.overrides}
+    groups.setdefault(row.group, []).append(Row(row, plan.base, overrides, runs))
+  return Sweep(
+    plan.name, plan.title, tuple(Group(name, tuple(rows)) for name, rows in groups.items())
+  )
+
+
+def _refuse_others(places: Sequence[_Place]) -> None:
+  (first, plan), *rest = places
+  known = {row.title: row.overrides for row in plan.rows}
+  for folder, other in rest:
+    where = f"--workdir={first} and --workdir={folder} hold the sweep {plan.name!r}"
+    if (plan.base, plan.settings) != (other.base, other.settings):
+      ours, theirs = (" ".join([p.base, *flags(p.settings)]) for p in (plan, other))
+      raise UserError(f"{where} over different configs: {ours} and {theirs}")
+    for row in other.rows:
+      if row.overrides != known.setdefault(row.title, row.overrides):
+        ours, theirs = (" ".join(flags(o)) for o in (known[row.title], row.overrides))
+        raise UserError(f"{where}, but their rows {row.title!r} differ: {ours} and {theirs}")
+
+
+def flags(overrides) -> list[str]:
+  """Overrides as flags of `resnet_jax.main`."""
+  return [f"--config.{key}={value}" for key, value in overrides.items()]
+
+
+def _progress(run: Run) -> tuple[bool, bool, int, bool]:
+  state = run.status.state
+  return (state == "done", state == "diverged", run.status.step, state != "waiting")
+
+
+def _read_run(planned: plan_lib.Run, plan: plan_lib.Plan) -> Run:
+  status = status_lib.read(planned)
+  # Where the folder stands, on whatever machine, is no part of what was found.
+  place = r"\S*" + re.escape(f"{planned.row.slug}/seed{planned.seed}")
+  status = status._replace(reason=re.sub(place, "WORKDIR", status.reason))
+  config = None
+  try:
+    config = (
+      config_lib.from_json(status.result["config"]) if status.result else plan.config(planned)
+    )
+  except UserError:
+    if status.result:
+      raise
+  rows = metrics.read_rows(planned.workdir)
+  rows.sort(key=lambda row: (row["step"], row["split"] == "test"))
+  tested = _read_predictions(planned.workdir) if status.state == "done" else None
+  return Run(planned.seed, status, rows, config, tested)
+
+
+def _read_predictions(workdir: pathlib.Path) -> Tested | None:
+  """None where an older run kept no predictions."""
+  try:
+    with np.load(workdir / "predictions.npz") as found:
+      labels, predictions = found["labels"], found["predictions"]
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    return None
+  return Tested(labels, predictions != labels) if labels.shape == predictions.shape else None

@@ -1,0 +1,58 @@
+"""What a row's runs come to, and how sure its difference to the base row is."""
+
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 10_000
+
+
+class Summary(NamedTuple):
+  """Over a number of seeds; `deviation` is the sample's (n - 1), None of a single one."""
+
+  number: int
+  median: float
+  mean: float
+  deviation: float | None
+  least: float
+  most: float
+
+
+class Difference(NamedTuple):
+  """Of mean test errors, in percentage points, with its 95 % interval, over `seeds` seeds."""
+
+  mean: float
+  low: float
+  high: float
+  seeds: int
+
+
+def summarize(values: Sequence[float]) -> Summary | None:
+  """None where there are no values."""
+  if not values:
+    return None
+  deviation = statistics.stdev(values) if len(values) > 1 else None
+  median, mean = statistics.median(values), statistics.fmean(values)
+  return Summary(len(values), median, mean, deviation, min(values), max(values))
+
+
+def difference(wrong: np.ndarray, base_wrong: np.ndarray) -> Difference:
+  """How much more often `wrong` is set than `base_wrong`, both [seeds, examples] and paired.
+
+  The interval is the percentile bootstrap's: seeds and test examples are drawn with replacement,
+  independently of each other, and the mean is taken over all pairs drawn. With one seed only the
+  examples vary. The draws are of a fixed seed.
+  """
+  paired = 100.0 * (wrong.astype(np.int8) - base_wrong.astype(np.int8))
+  seeds, examples = paired.shape
+  # Examples that are alike in every seed are drawn together: few of 10,000 columns are left, and
+  # multinomial counts of these have the distribution that counts of all would.
+  kinds, counts = np.unique(paired, axis=1, return_counts=True)
+  rng = np.random.default_rng(0)
+  drawn = rng.multinomial(examples, counts / examples, RESAMPLES) / examples
+  chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+  means = np.einsum("rs,sk,rk->r", chosen, kinds, drawn, optimize=True)
+  low, high = np.quantile(means, (0.025, 0.975))
+  return Difference(float(paired.mean()), float(low), float(high), seeds)

@@ -1,0 +1,59 @@
+"""The files of a report, each written whole or not at all."""
+
+import csv
+import io
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from resnet_jax.report import facts, html, markdown
+from resnet_jax.report.build import build
+from resnet_jax.report.page import Figure, Section
+from resnet_jax.report.read import Sweep
+
+
+def write(sweeps: Sequence[Sweep], folder: pathlib.Path) -> pathlib.Path:
+  """Writes the report and returns the page. Nothing is written before all of it is made."""
+  page = build(sweeps)
+  files = {f"figures/{figure.name}.svg": figure.svg for figure in _figures(page)}
+  files |= {f"figures/{figure.name}.png": figure.png for figure in _figures(page)}
+  lines = [(sweep, group, row) for sweep in sweeps for group in sweep.groups for row in group.rows]
+  runs = [(*line, run) for line in lines for run in line[-1].runs]
+  files |= {
+    "numbers.csv": _csv([facts.number_line(*line) for line in runs]),
+    "rows.csv": _csv([facts.row_line(*line) for line in lines]),
+    "timing.csv": _csv([facts.timing_line(*line) for line in runs]),
+    "report.md": markdown.render(page).encode(),
+    "index.html": html.render(page).encode(),
+  }
+  for name, content in files.items():
+    _replace(folder / name, content)
+  return folder / "index.html"
+
+
+def _figures(section: Section) -> Iterator[Figure]:
+  for block in section.blocks:
+    if isinstance(block, Figure):
+      yield block
+    elif isinstance(block, Section):
+      yield from _figures(block)
+
+
+def _csv(lines: Sequence[dict[str, Any]]) -> bytes:
+  names = list(dict.fromkeys(name for line in lines for name in line))
+  text = io.StringIO()
+  writer = csv.DictWriter(text, names, lineterminator="\n")
+  writer.writeheader()
+  writer.writerows(lines)
+  return text.getvalue().encode()
+
+
+def _replace(path: pathlib.Path, content: bytes) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+  try:
+    partial.write_bytes(content)
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
