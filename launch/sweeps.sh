@@ -9,13 +9,15 @@ set_up
 if [ $# -eq 0 ]; then set -- shortcuts:digits after_add:digits; fi
 failed=0 folders=()
 for sweep in "$@"; do
-  folder=runs/${sweep/:/-} code=0
-  data=${sweep#"${sweep%%:*}"}
-  .venv/bin/python -m resnet_jax.sweep --config="configs/sweeps/${sweep%%:*}.py$data" \
+  file=configs/sweeps/${sweep%%:*}.py folder=runs/${sweep//:/-} code=0
+  .venv/bin/python -m resnet_jax.sweep --config="$file${sweep#"${sweep%%:*}"}" \
     --workdir="$folder" || code=$?
-  if [ $code -gt 1 ]; then exit $code; fi # stopped; 1 is a run that failed, which is on the page
-  if [ $code -eq 1 ]; then failed=1; fi
-  [ -e "$folder/sweep.json" ] || exit $code # nothing was begun
+  case $code in
+    0) ;;
+    1) [ -e "$folder/sweep.json" ] || exit 1 # bad input; else a run failed, and the page says so
+      failed=1 ;;
+    *) exit $code ;; # stopped
+  esac
   folders+=(--workdir="$folder")
 done
 .venv/bin/python -m resnet_jax.report "${folders[@]}" --out=runs/report

@@ -8,6 +8,7 @@ import pytest
 import resnet_jax
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import UNITS
+from resnet_jax.sweep import plan
 
 
 @pytest.fixture
@@ -23,9 +24,12 @@ def names():
 def test_the_readme_does_what_it_shows(tmp_path, repository, monkeypatch, names):
   (tmp_path / "configs").symlink_to(repository / "configs")
   monkeypatch.chdir(tmp_path)
-  _, code, _ = re.split(r"```(?:python)?\n", (repository / "README.md").read_text())
+  readme = (repository / "README.md").read_text()
+  sweep_file, notebook = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+  (tmp_path / "mine.py").write_text(sweep_file)
+  assert len(plan.check(plan.read("mine.py:digits", {}), tmp_path / "new")) == 12
   shown: dict = {"__name__": "__main__"}
-  exec(code, shown)
+  exec(notebook, shown)
   assert shown["result"]["status"] == "done"
   assert shown["logits"].shape == (360, 10)
 

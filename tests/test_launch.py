@@ -30,7 +30,7 @@ fi
 
 @pytest.fixture
 def launch(tmp_path, repository):
-  """Runs launch/local.sh in a copy; returns its process and what the installer was asked."""
+  """Runs a script in a copy; returns its process and what the installer was asked."""
   copy, programs, notes = tmp_path / "copy", tmp_path / "programs", tmp_path / "notes"
   shutil.copytree(repository / "launch", copy / "launch")
   for name in ("requirements.txt", "pyproject.toml"):
@@ -39,11 +39,11 @@ def launch(tmp_path, repository):
   (programs / "uv").write_text(UV)
   (programs / "uv").chmod(0o755)
 
-  def run(*flags, note=True, **environment):
+  def run(*flags, script="local.sh", note=True, **environment):
     if note:
       notes.write_text("")
     process = subprocess.run(
-      ["bash", copy / "launch" / "local.sh", *flags],
+      ["bash", copy / "launch" / script, *flags],
       env=os.environ
       | {"PATH": f"{programs}:{os.environ['PATH']}", "NOTES": str(notes), "PYTHON": sys.executable}
       | environment,
@@ -129,3 +129,23 @@ def test_exit_code_and_signals_are_those_of_the_run(launch):
     f'exec {sys.executable} -c "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"\n'
   )
   assert launch()[0].returncode == -signal.SIGTERM
+
+
+def test_sweeps_run_one_after_another_and_end_with_one_page(launch):
+  process, _ = launch("depth", "shortcuts:digits", script="sweeps.sh")
+  assert process.returncode == 0, process.stderr
+  assert process.stdout.splitlines()[-3:] == [
+    "ran -m resnet_jax.sweep --config=configs/sweeps/depth.py --workdir=runs/depth",
+    "ran -m resnet_jax.sweep --config=configs/sweeps/shortcuts.py:digits "
+    "--workdir=runs/shortcuts-digits",
+    "ran -m resnet_jax.report --workdir=runs/depth --workdir=runs/shortcuts-digits "
+    "--out=runs/report",
+  ]
+
+
+def test_a_sweep_that_is_stopped_or_refused_ends_them_all(launch):
+  launch()
+  for code in (1, 75):
+    process, _ = launch(script="sweeps.sh", RETURNS=str(code))
+    assert process.returncode == code
+    assert process.stdout.count("ran") == 1
