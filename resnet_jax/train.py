@@ -336,12 +336,12 @@ class Loop:
 
   def _finish(self) -> dict[str, Any]:
     self._secure()
+    self._write_predictions()
     self.checkpoints.close()
     if self.profile:
       self.progress.message("no trace was recorded: too few steps were left")
     if self.setup.durations.steps % self.setup.durations.log_every:
       self.progress.message("the last steps are fewer than log_every and stand in no row")
-    self._write_predictions()
     result = self._result("done")
     self._draw()
     best = f"best {result['best_test_error']:.2f} % at step {self.position.best_step}"

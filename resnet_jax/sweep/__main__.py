@@ -95,13 +95,15 @@ def _sweep(shared: dict[str, Any]) -> None:
   from resnet_jax.sweep import devices, estimate
 
   folder, slots = pathlib.Path(_WORKDIR.value), devices.slots(_JOBS.value)
-  if not _DRY_RUN.value:  # the runs need the accelerator's memory
+  if _DRY_RUN.value:
+    devices.occupy(slots[0])  # to measure what a run will take
+  else:  # the runs need the accelerator's memory
     jax.config.update("jax_platforms", "cpu")
   plan = plan_lib.read(_CONFIG.value, shared, _SEEDS.value, _GROUPS.value)
   configs = _shard(plan_lib.check(plan, folder))
   if _DRY_RUN.value:
     compilation.use_cache()
-    print(estimate.to_text(configs, slots))
+    print(estimate.to_text(configs, len(slots)))
     return
   with workdir.lock(folder):
     plan_lib.save(plan, folder)

@@ -32,6 +32,13 @@ def slots(jobs: int | None) -> list[Slot]:
   return [Slot({}, frozenset(_part(cores, index, jobs))) for index in range(jobs)]
 
 
+def occupy(slot: Slot) -> None:
+  """Has this process use what the slot gives; before JAX is started."""
+  os.environ.update(slot.environment)
+  if slot.cores is not None:
+    os.sched_setaffinity(0, slot.cores)
+
+
 def _share(gpus: list[str], index: int, jobs: int) -> Slot:
   environment = {"CUDA_VISIBLE_DEVICES": ",".join(_part(gpus, index, jobs))}
   if jobs > len(gpus):

@@ -1,8 +1,7 @@
 """What a sweep will take: each row's size, and its time as one net's measured steps foretell it."""
 
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,6 @@ import numpy as np
 
 from resnet_jax import describe, setup, steps
 from resnet_jax.progress import clock
-from resnet_jax.sweep.devices import Slot
 from resnet_jax.sweep.plan import Run
 
 STEPS = 10  # timed at most, after the first
@@ -27,11 +25,8 @@ class Rate(NamedTuple):
   test_examples: int
 
 
-def measure(config: ml_collections.ConfigDict, slot: Slot) -> Rate:
-  """Trains the net of a config for some steps on the devices of one job; nothing is kept."""
-  os.environ.update(slot.environment)
-  if slot.cores is not None:
-    os.sched_setaffinity(0, slot.cores)
+def measure(config: ml_collections.ConfigDict) -> Rate:
+  """Trains the net of a config for some steps; nothing is kept."""
   begin = time.monotonic()
   run = setup.setup(config)
   init = jax.jit(lambda: steps.init(run.task, run.dataset.info.shape), out_shardings=run.replicated)
@@ -56,13 +51,13 @@ def seconds(config: ml_collections.ConfigDict, multiply_adds: int, rate: Rate) -
   return rate.start + images * multiply_adds * rate.multiply_add
 
 
-def to_text(configs: Mapping[Run, ml_collections.ConfigDict], slots: Sequence[Slot]) -> str:
-  """The rows of these runs as a table, and the time of all of them."""
+def to_text(configs: Mapping[Run, ml_collections.ConfigDict], jobs: int) -> str:
+  """The rows of these runs as a table, and the time of all of them, so many at a time."""
   from rich.console import Console
   from rich.table import Table
 
   first = next(iter(configs))
-  rate = measure(configs[first], slots[0])
+  rate = measure(configs[first])
   table = Table()
   table.add_column("row")
   for heading in ("depth", "parameters", "multiply-adds", "seeds", "a run takes"):
@@ -77,8 +72,8 @@ def to_text(configs: Mapping[Run, ml_collections.ConfigDict], slots: Sequence[Sl
   console = Console(width=110)
   with console.capture() as captured:
     console.print(table)
-  whole = max(sum(times) / len(slots), max(times))
+  whole = max(sum(times) / jobs, max(times))
   return captured.get() + (
-    f"{len(configs)} runs, {len(slots)} at a time: about {clock(whole)}, as foretold by "
+    f"{len(configs)} runs, {jobs} at a time: about {clock(whole)}, as foretold by "
     f"the steps of {first.row.title!r}, measured here, and the others' multiply-adds"
   )

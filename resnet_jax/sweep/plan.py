@@ -19,6 +19,8 @@ from resnet_jax import errors, metrics, workdir
 from resnet_jax.errors import UserError
 from resnet_jax.sweep import rows
 
+OURS = ("logs", "report", "sweep.json")  # in a sweep's folder, beside the rows
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -152,7 +154,7 @@ def _settle(row: rows.Row, seeds: int) -> Row:
   if not isinstance(seeds, int) or seeds < 1:
     raise UserError(f"the row {row.name!r} has seeds={seeds!r}; write a number of 1 or more")
   slug = re.sub(r"[^a-z0-9.=-]+", "-", f"{row.group} {row.name}".lower()).strip("-.")
-  if slug in ("", "logs", "report"):
+  if slug in ("", *OURS):
     raise UserError(f"a row cannot be called {row.name!r}: it would have no folder of its own")
   return Row(row.name, row.group, slug, dict(row.overrides), tuple(range(seeds)))
 
