@@ -18,7 +18,12 @@ missing=()
 command -v chromium google-chrome >/dev/null || missing+=(chromium)
 up || command -v slurmctld >/dev/null || missing+=(slurm-wlm munge)
 if [ ${#missing[@]} -gt 0 ]; then
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "${missing[*]} need root and apt-get"
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "${missing[*]} are missing and need root and apt-get" >&2
+    missing=()
+  fi
+fi
+if [ ${#missing[@]} -gt 0 ]; then
   # One by one, so that the one does not go without the other.
   apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
   "${apt[@]}" update >/dev/null || fail "apt-get update does not work"

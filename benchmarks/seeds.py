@@ -6,7 +6,7 @@
 alone       one seed, all cores or the whole GPU
 processes   a process for each seed; on a CPU each has its share of the cores
 vmap        one program, the seeds as a leading axis of the parameters
-map         one program, the seeds one after another in each step
+map         one program, the seeds one after another
 
 Each line is the median over repetitions of the seconds that one step of one seed takes, in the
 same run of this script, and its ratio to `alone`. That all give the same training is a test
@@ -14,6 +14,7 @@ same run of this script, and its ratio to `alone`. That all give the same traini
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -31,7 +32,6 @@ def child(way: str, config: str, seeds: int, steps: int, repeats: int, cores: li
   if cores:
     os.sched_setaffinity(0, cores)
   import jax
-  import jax.numpy as jnp
   import numpy as np
 
   from resnet_jax import compilation, setup
@@ -40,25 +40,27 @@ def child(way: str, config: str, seeds: int, steps: int, repeats: int, cores: li
 
   compilation.use_cache()
   run = setup.setup(config_lib.load_file(config))
-  one = steps_lib.dispatch(run.task, steps)
-  states = jax.jit(lambda: steps_lib.init(run.task, run.dataset.info.shape))()
-  function = one
-  if way in ("vmap", "map"):
-    states = jax.tree.map(lambda leaf: jnp.stack([leaf] * seeds), states)
-    if way == "vmap":
-      function = jax.vmap(one, (0, None, None))
-    else:
-      function = lambda states, examples, count: jax.lax.map(
-        lambda state: one(state, examples, count), states
-      )
-  dispatch = jax.jit(function)
-  states, _ = jax.block_until_ready(dispatch(states, run.train, np.int32(1)))
-  states, _ = jax.block_until_ready(dispatch(states, run.train, np.int32(1)))
+  shape = run.dataset.info.shape
+  task = lambda seed: dataclasses.replace(run.task, seed=seed, batch_sharding=None)
+  init = lambda seed: steps_lib.init(task(seed), shape)
+  train = lambda seed, state, count: steps_lib.dispatch(task(seed), steps)(state, run.train, count)
+  if way == "vmap":
+    init, train = jax.vmap(init), jax.vmap(train, (0, 0, None))
+  elif way == "map":
+    one_init, one_train = init, train
+    init = lambda all_seeds: jax.lax.map(one_init, all_seeds)
+    train = lambda all_seeds, states, count: jax.lax.map(
+      lambda pair: one_train(*pair, count), (all_seeds, states)
+    )
+  numbers = np.arange(seeds) if way in ("vmap", "map") else 0
+  states, dispatch = jax.jit(init)(numbers), jax.jit(train)
+  for _ in range(2):
+    states, _ = jax.block_until_ready(dispatch(numbers, states, np.int32(1)))
   print("ready", flush=True)
   for _ in range(repeats):
     sys.stdin.readline()  # all processes begin together
     begin = time.perf_counter()
-    jax.block_until_ready(dispatch(states, run.train, np.int32(steps)))
+    jax.block_until_ready(dispatch(numbers, states, np.int32(steps)))
     print(time.perf_counter() - begin, flush=True)
 
 

@@ -13,12 +13,12 @@ import itertools
 import pathlib
 import sys
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
-from resnet_jax import compilation, preemption
+from resnet_jax import cli, compilation
 from resnet_jax import config as config_lib
-from resnet_jax.errors import EXIT_PREEMPTED, Diverged, Preempted, UserError
+from resnet_jax.errors import Diverged, UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file, such as configs/preact1001.py:digits.", lock_config=True
@@ -65,9 +65,9 @@ def parse(argv: list[str]) -> list[str]:
       config_lib.check(_CONFIG.value)
     return rest
   except (UserError, flags.Error) as error:
-    sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+    cli.refuse(error)
   except Exception as error:  # whatever a config file may raise, and flags of the wrong type
-    sys.exit(f"error: {type(error).__name__}: {' '.join(str(error).split())[:400]}")
+    cli.refuse(f"{type(error).__name__}: {error}")
 
 
 def main(argv: list[str]) -> None:
@@ -117,12 +117,7 @@ def _describe(config) -> None:
 
 def run() -> None:
   """The `resnet_jax` command."""
-  preemption.leave_at_once()
-  try:
-    app.run(main, flags_parser=parse)
-  except Preempted as stopped:
-    print(stopped, file=sys.stderr)
-    sys.exit(EXIT_PREEMPTED)
+  cli.run(main, parse)
 
 
 if __name__ == "__main__":

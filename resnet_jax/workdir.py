@@ -4,6 +4,7 @@ import fcntl
 import json
 import pathlib
 import time
+from collections.abc import Collection
 from typing import IO, Any
 
 from resnet_jax import config as config_lib
@@ -74,9 +75,11 @@ def lock(workdir: pathlib.Path) -> IO[str]:
   raise UserError(f"--workdir={workdir} is in use by another run; wait or take another")
 
 
-def refuse_changes(old: Any, new: Any) -> None:
-  """Raises a UserError with the keys in which `new` would train otherwise than `old`."""
-  _refuse(old, new, lambda key: key not in FREE)
+def refuse_changes(old: Any, new: Any, free: Collection[str] = FREE) -> None:
+  """Raises a UserError with the keys, but `free` ones, in which `new` differs from `old`; those
+  that are free by default leave the training as it is.
+  """
+  _refuse(old, new, lambda key: key not in free)
 
 
 def refuse_other_network(old: Any, new: Any) -> None:

@@ -135,9 +135,9 @@ def test_sweeps_run_one_after_another_and_end_with_one_page(launch):
   process, _ = launch("depth", "shortcuts:digits", script="sweeps.sh")
   assert process.returncode == 0, process.stderr
   assert process.stdout.splitlines()[-3:] == [
-    "ran -m resnet_jax.sweep --config=configs/sweeps/depth.py --workdir=runs/depth",
-    "ran -m resnet_jax.sweep --config=configs/sweeps/shortcuts.py:digits "
-    "--workdir=runs/shortcuts-digits",
+    "ran -m resnet_jax.sweep --workdir=runs/depth --config=configs/sweeps/depth.py",
+    "ran -m resnet_jax.sweep --workdir=runs/shortcuts-digits "
+    "--config=configs/sweeps/shortcuts.py:digits",
     "ran -m resnet_jax.report --workdir=runs/depth --workdir=runs/shortcuts-digits "
     "--out=runs/report",
   ]

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
 
 from resnet_jax import mesh as mesh_lib
 from resnet_jax import steps
@@ -42,3 +43,29 @@ def test_one_and_eight_devices_take_the_same_first_step_in_float32(repository, m
     for a, b in zip(*map(jax.tree.leaves, (getattr(one, tree), getattr(eight, tree))), strict=True):
       assert a.dtype == b.dtype
       np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["vmap", "map", "shard"])
+def test_seeds_as_one_program_train_as_each_alone(repository, x64, monkeypatch, way):
+  monkeypatch.chdir(repository)
+  config = load_file("configs/resnet.py:depth=8,digits")
+  config.model.dtype = "float64"
+  run = setup(config)
+  count, seeds = np.int32(5), np.arange(2)
+
+  def train(seed):
+    task = dataclasses.replace(run.task, seed=seed, batch_sharding=None)
+    return steps.dispatch(task, 5)(steps.init(task, (8, 8, 1)), run.train, count)
+
+  together = {"vmap": jax.vmap(train), "map": lambda seeds: jax.lax.map(train, seeds)}
+  if way == "shard":
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:2]), ("seed",))
+    seeds = jax.device_put(seeds, jax.sharding.NamedSharding(mesh, jax.P("seed")))
+  states, measured = jax.jit(together.get(way, jax.vmap(train)))(seeds)
+  for seed in range(2):
+    state, alone = jax.jit(train)(seed)
+    np.testing.assert_allclose(measured["loss"][seed], alone["loss"], rtol=1e-9)
+    for many, one in zip(*map(jax.tree.leaves, (states.params, state.params)), strict=True):
+      np.testing.assert_allclose(many[seed], one, rtol=1e-6, atol=1e-9)
+  assert measured["loss"][0, 0] != measured["loss"][1, 0]

@@ -10,8 +10,9 @@ become sections of one page. Exit codes: 0 done, 1 bad input.
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 
+from resnet_jax import cli
 from resnet_jax.errors import UserError
 
 _WORKDIRS = flags.DEFINE_multi_string("workdir", [], "Folder of a sweep; may be given again.")
@@ -30,7 +31,7 @@ def parse(argv: list[str]) -> list[str]:
       raise UserError("--workdir is missing: name a sweep's folder, as --workdir=runs/shortcuts")
     return rest
   except (UserError, flags.Error) as error:
-    sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+    cli.refuse(error)
 
 
 def main(argv: list[str]) -> None:
@@ -48,4 +49,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=parse)
+  cli.run(main, parse)

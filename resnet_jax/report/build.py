@@ -5,6 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
+from resnet_jax.paper import OTHERS
 from resnet_jax.report import depth, facts, figures, statistics, tables
 from resnet_jax.report.page import Block, Code, Section, Text
 from resnet_jax.report.read import Sweep, flags
@@ -21,13 +22,15 @@ INTERVAL = (
   f"Its 95 % interval is a percentile bootstrap of {statistics.RESAMPLES:,} resamples with a fixed "
   "seed, in which seeds and test images are drawn independently with replacement, the two rows "
   "paired by seed and by image. It is bold where the interval leaves out zero. With few seeds, "
-  "how much they vary is itself known only roughly."
+  "how much they vary is known only roughly, and the interval may be too narrow."
 )
-
 
 PAPERS = (
   "[R] He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, arXiv 1512.03385. "
-  "[I] He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, arXiv 1603.05027."
+  "[I] He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, arXiv 1603.05027. "
+  "Other nets on CIFAR-10 and CIFAR-100, as the latter prints them: "
+  + "; ".join(f"{name} {ten:.2f} and {hundred:.2f} %" for name, (ten, hundred) in OTHERS.items())
+  + "."
 )
 
 
@@ -52,6 +55,8 @@ def build(sweeps: Sequence[Sweep]) -> Section:
 def _sweep(sweep: Sweep, looks: dict[str, Style]) -> Section:
   blocks: list[Block] = [Text(_progress(sweep))]
   for group in sweep.groups:
+    if all(run.status.state == "waiting" for row in group.rows for run in row.runs):
+      continue  # perhaps nobody wants it
     name = _file_name(sweep.name, group.name)
     shown: list[Block | None] = [
       tables.results(group, looks),

@@ -1,6 +1,7 @@
 """What is known of a row, as numbers: the tables print it and the files keep it."""
 
 import functools
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -122,7 +123,7 @@ def row_line(sweep: Sweep, group: Group, row: Row) -> dict[str, Any]:
     "group": group.name,
     "row": row.name,
     "base_row": group.base.name,
-    "overrides": " ".join(flags(row.overrides)),
+    "overrides": shlex.join(flags(row.overrides)),
     "data": row.data,
     "budget": budget(row),
     "runs": len(row.runs),

@@ -67,11 +67,12 @@ def errors(group: Group, name: str, styles: dict[str, Style]) -> page.Figure | N
 
   caption = (
     f"Error against iterations{_of(group)}: test solid, training dashed (its mean since the test "
-    "before). Lines are medians over seeds, bands go from the least to the most. "
-    f"What is above {limit:g} % is cut."
+    "before). Lines are medians over seeds, bands go from the least to the most."
   )
-  if limit < 100 and any(_beyond(row, limit) for row in group.rows[1:]):
-    caption += " Rows that end there have grey panels, up to 100 %."
+  if limit < 100:
+    caption += f" What is above {limit:g} % is cut"
+    ends_there = any(_beyond(row, limit) for row in group.rows[1:])
+    caption += ", but in the grey panels of rows that end there." if ends_there else "."
   return _panels(group, name, styles, ("test", "train"), "error", scaled, caption)
 
 

@@ -98,8 +98,11 @@ def _published(group: Group) -> dict[str, dict[str, tuple[Cell, Cell]]]:
   found: dict[str, dict[str, tuple[Cell, Cell]]] = {}
   for row in group.rows:
     if entries := facts.published(row):
-      cells = Cell(entries[0].text), Cell(facts.source(entries[0]))
-      found.setdefault(entries[0].measured_on, {})[row.name] = cells
+      on = entries[0].measured_on
+      same = [entry for entry in entries if entry.measured_on == on]
+      text = "; ".join(entry.text for entry in same)
+      sources = "; ".join(dict.fromkeys(facts.source(entry) for entry in same))
+      found.setdefault(on, {})[row.name] = Cell(text), Cell(sources)
   return found
 
 

@@ -5,7 +5,7 @@
 
 Settings for all rows are flags: --config.train.steps=6400. A sweep that is stopped goes on when
 the same command is given again: finished runs stay, half-done ones resume. Exit codes: 0 all runs
-are finished, 1 bad input or a run that failed, 75 stopped, run me again.
+are finished, 1 bad input, 2 some runs failed, 75 stopped, run me again.
 """
 
 import ast
@@ -15,14 +15,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from resnet_jax import compilation, preemption, workdir
+from resnet_jax import cli, compilation, errors, workdir
 from resnet_jax import config as config_lib
-from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
+from resnet_jax.errors import UserError
 from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.sweep.devices import Slot
 from resnet_jax.sweep.plan import Run
+
+EXIT_FAILED = 2
 
 _CONFIG = flags.DEFINE_string(
   "config", None, "Sweep file, such as configs/sweeps/shortcuts.py:digits."
@@ -33,7 +35,9 @@ _JOBS = flags.DEFINE_integer(
   "jobs", None, "Runs at a time; by default one a GPU, or one a core.", lower_bound=1
 )
 _SEEDS = flags.DEFINE_integer("seeds", None, "Seeds of each row; by default the file's.", 1)
-_GROUPS = flags.DEFINE_list("groups", [], "Only the rows of these groups, as ResNet-110.")
+_GROUPS = flags.DEFINE_multi_string(
+  "group", [], "Only the runs of this group of rows, as ResNet-110; may be given again."
+)
 _LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Where the runs go.")
 _SLURM = flags.DEFINE_string(
   "slurm", "", "With --launcher=slurm: what a run needs, as partition=gpu,gpus_per_node=1."
@@ -53,7 +57,7 @@ def parse(argv: list[str]) -> list[str]:
     settings(argv)
     return argv
   except (UserError, flags.Error) as error:
-    sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+    cli.refuse(error)
 
 
 def settings(argv: Sequence[str]) -> dict[str, Any]:
@@ -99,8 +103,8 @@ def _sweep(shared: dict[str, Any]) -> None:
     devices.occupy(slots[0])  # to measure what a run will take
   else:  # the runs need the accelerator's memory
     jax.config.update("jax_platforms", "cpu")
-  plan = plan_lib.read(_CONFIG.value, shared, _SEEDS.value, _GROUPS.value)
-  configs = _shard(plan_lib.check(plan, folder))
+  plan = plan_lib.read(_CONFIG.value, shared, _SEEDS.value)
+  configs = _select(plan_lib.check(plan, folder))
   if _DRY_RUN.value:
     compilation.use_cache()
     print(estimate.to_text(configs, len(slots)))
@@ -108,57 +112,55 @@ def _sweep(shared: dict[str, Any]) -> None:
   with workdir.lock(folder):
     plan_lib.save(plan, folder)
     if _LAUNCHER.value == "slurm":
-      _submit(configs, folder)
+      _submit(list(configs), folder)
     else:
-      _run(configs, slots, folder)
+      _run(list(configs), slots, folder)
 
 
-def _shard(configs: dict[Run, Any]) -> dict[Run, Any]:
-  """The share of all runs that --shard asks for."""
+def _select(configs: dict[Run, Any]) -> dict[Run, Any]:
+  """The runs of the groups and the share that the flags ask for."""
+  there = dict.fromkeys(run.row.group for run in configs if run.row.group)
+  for group in _GROUPS.value:
+    if not there:
+      raise UserError(f"--group={group!r}: the rows of this sweep have no groups")
+    if group not in there:
+      raise errors.unknown("--group", group, there)
   match = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
   if not match or not 1 <= int(match[1]) <= int(match[2]):
     raise UserError(f"--shard={_SHARD.value!r} is no share; write 1/2 and, elsewhere, 2/2")
-  return dict(list(configs.items())[int(match[1]) - 1 :: int(match[2])])
+  wanted = [run for run in configs if not _GROUPS.value or run.row.group in _GROUPS.value]
+  shared = wanted[int(match[1]) - 1 :: int(match[2])]
+  if not shared:
+    raise UserError(f"--shard={_SHARD.value!r}: {len(wanted)} runs are fewer than the shares")
+  return {run: configs[run] for run in shared}
 
 
-def _run(configs: dict[Run, Any], slots: Sequence[Slot], folder: pathlib.Path) -> None:
+def _run(runs: Sequence[Run], slots: Sequence[Slot], folder: pathlib.Path) -> None:
   """Runs all on this machine, and writes the page."""
   from resnet_jax.report.read import read
   from resnet_jax.report.write import write
   from resnet_jax.sweep import local
 
-  ended = local.run_all(configs, slots)
+  ended = local.run_all(runs, slots)
   print(f"the report is in {write(read([folder]), folder / 'report')}")
   failed = [f"{run.name}: {found.reason}" for run, found in ended.items() if not found.finished]
   if failed:
     lines = "\n  ".join(failed)
-    raise UserError(f"{len(failed)} runs failed; the same command tries them again\n  {lines}")
+    print(f"{len(failed)} runs failed; the same command tries them again\n  {lines}")
+    sys.exit(EXIT_FAILED)
 
 
-def _submit(configs: dict[Run, Any], folder: pathlib.Path) -> None:
-  """Hands what is not finished to SLURM."""
+def _submit(runs: Sequence[Run], folder: pathlib.Path) -> None:
+  """Hands what neither is finished nor runs to SLURM."""
   from resnet_jax.sweep import slurm, status
 
-  needs, left = slurm.parameters(_SLURM.value), []
-  for run, config in configs.items():
-    found = status.read(run)
-    if found.state != "running" and not found.finished_as(config):
-      left.append(run)
+  needs = slurm.parameters(_SLURM.value)
+  left = [run for run in runs if status.read(run).state not in ("running", *status.FINISHED)]
   if left:
     slurm.submit(left, folder, needs, _JOBS.value)
   else:
-    print(f"all {len(configs)} runs are finished or running")
-
-
-def run() -> None:
-  """The `resnet_jax.sweep` command."""
-  preemption.leave_at_once()
-  try:
-    app.run(main, flags_parser=parse)
-  except Preempted as stopped:
-    print(stopped, file=sys.stderr)
-    sys.exit(EXIT_PREEMPTED)
+    print(f"all {len(runs)} runs are finished or running")
 
 
 if __name__ == "__main__":
-  run()
+  cli.run(main, parse)

@@ -8,6 +8,8 @@ import os
 import pathlib
 from typing import NamedTuple
 
+from resnet_jax.errors import UserError
+
 
 class Slot(NamedTuple):
   """What one job gets."""
@@ -21,7 +23,14 @@ def slots(jobs: int | None) -> list[Slot]:
 
   A core each is measured: nets as small as these leave a second core half idle
   (benchmarks/seeds.py).
+
+  Raises:
+    UserError: the jobs cannot share what is there.
   """
+  if importlib.util.find_spec("libtpu") and os.environ.get("JAX_PLATFORMS", "tpu")[:3] == "tpu":
+    if (jobs or 1) > 1:
+      raise UserError(f"--jobs={jobs}: a run takes all of a host's TPU; write --jobs=1")
+    return [Slot({})]
   if gpus := _gpus():
     jobs = jobs or len(gpus)
     return [_share(gpus, index, jobs) for index in range(jobs)]
@@ -57,9 +66,9 @@ def _gpus() -> list[str]:
   """The GPUs that JAX would use."""
   if not any(importlib.util.find_spec(f"jax_cuda{major}_plugin") for major in (12, 13)):
     return []
-  if os.environ.get("JAX_PLATFORMS", "cuda") not in ("cuda", "gpu"):
+  if os.environ.get("JAX_PLATFORMS", "cuda").split(",")[0] not in ("cuda", "gpu"):
     return []
   if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
     return list(filter(None, named.split(",")))
-  found = pathlib.Path("/dev").glob("nvidia[0-9]*")
-  return [path.name.removeprefix("nvidia") for path in sorted(found)]
+  found = list(pathlib.Path("/dev").glob("nvidia[0-9]*"))
+  return [str(index) for index in range(len(found))]  # CUDA counts those that it sees

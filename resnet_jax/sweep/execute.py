@@ -13,6 +13,8 @@ from resnet_jax.sweep import status
 from resnet_jax.sweep.devices import Slot
 from resnet_jax.sweep.plan import Run
 
+# The latter of a run that was asked to stop while Python was starting.
+STOPPED = (EXIT_PREEMPTED, -signal.SIGTERM)
 KEPT = 2000  # characters at the end of a log, in which the reason is looked for
 
 
@@ -40,7 +42,7 @@ def start(run: Run, slot: Slot) -> subprocess.Popen:
 
 def settle(run: Run, code: int) -> None:
   """Records why a run that ended with this exit code failed, where it did."""
-  if code not in (0, EXIT_PREEMPTED) and not status.read(run).finished:  # diverged is no failure
+  if code not in (0, *STOPPED) and not status.read(run).finished:  # diverged is no failure
     metrics.write_json(run.failure, {"code": code, "reason": _reason(run.log, code)})
 
 

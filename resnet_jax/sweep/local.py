@@ -3,12 +3,10 @@
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import ml_collections
-
-from resnet_jax.errors import EXIT_PREEMPTED, Preempted
+from resnet_jax.errors import Preempted
 from resnet_jax.preemption import StopRequest
 from resnet_jax.sweep import execute, status
 from resnet_jax.sweep.devices import Slot
@@ -27,36 +25,31 @@ class Job(NamedTuple):
   slot: Slot
 
 
-def run_all(
-  configs: Mapping[Run, ml_collections.ConfigDict], slots: Sequence[Slot]
-) -> dict[Run, Status]:
+def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
   """Runs all that are not finished, at most one a slot at a time; returns how they ended.
 
   A run that fails leaves the others alone. One that another process is in, such as that of a
   sweep that was killed, takes the place of a job and is waited for.
 
   Raises:
-    Preempted: SIGTERM or SIGINT; the runs have saved and can go on.
+    Preempted: SIGTERM, SIGINT or SIGUSR2; the runs have saved and can go on.
   """
   ended: set[Run] = set()
   free, jobs = list(slots), list[Job]()
-  with StopRequest() as stop, Table(list(configs)) as table:
+  with StopRequest() as stop, Table(runs) as table:
     try:
       while not stop.received:
         for job in [job for job in jobs if job.process.poll() is not None]:
           jobs.remove(job)
           free.append(job.slot)
           execute.settle(job.run, job.process.returncode)
-          if job.process.returncode != EXIT_PREEMPTED:  # or somebody else stopped it: once more
+          stopped = job.process.returncode in execute.STOPPED  # and not by us: once more
+          if not stopped and status.read(job.run).state != "running":  # nor is it another's
             ended.add(job.run)
-        found = {run: status.read(run) for run in configs}
+        found = {run: status.read(run) for run in runs}
         table.update(found)
         ours = {job.run for job in jobs}
-        left = [
-          run
-          for run, config in configs.items()
-          if run not in ours | ended and not found[run].finished_as(config)
-        ]
+        left = [run for run in runs if run not in ours | ended and not found[run].finished]
         elsewhere = [run for run in left if found[run].state == "running"]
         startable = [run for run in left if found[run].state != "running"]
         if not left and not jobs:

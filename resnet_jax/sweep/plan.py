@@ -6,19 +6,23 @@ W/logs/<row>-seed<k>.txt   what a run printed; .json beside it: why it failed
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+import types
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_collections
 
 from resnet_jax import config as config_lib
-from resnet_jax import errors, metrics, workdir
+from resnet_jax import metrics, workdir
 from resnet_jax.errors import UserError
 from resnet_jax.sweep import rows
 
+# Of a sweep that goes on. Its length may not: rows are compared over one budget.
+MAY_DIFFER = ("data.dir", "train.checkpoint_every")
 OURS = ("logs", "report", "sweep.json")  # in a sweep's folder, beside the rows
 
 
@@ -109,36 +113,26 @@ class Plan:
     return config
 
 
-def read(
-  spec: str,
-  settings: Mapping[str, Any],
-  seeds: int | None = None,
-  groups: Collection[str] = (),
-) -> Plan:
+def read(spec: str, settings: Mapping[str, Any], seeds: int | None = None) -> Plan:
   """The plan of a sweep file.
 
   Args:
     spec: As `--config` takes it: `path.py` or `path.py:data`.
     settings: Overrides of all rows.
     seeds: Of each row; None is what the file says.
-    groups: Those whose rows are wanted; empty is all.
 
   Raises:
-    UserError: the file holds no sweep or no such group, or rows share a name, or settings and
-      rows collide.
+    UserError: the file holds no sweep, or rows share a name, or settings and rows collide.
   """
-  module, sweep = config_lib.call_file(spec, "get_sweep")
-  if not isinstance(sweep, rows.Sweep):
-    raise UserError(f"get_sweep of --config={spec!r} returned {sweep!r}; it must return a Sweep")
+  module, sweep = _call(spec)
   path, colon, argument = spec.partition(":")
-  there = dict.fromkeys(row.group for row in sweep.rows)
-  if strange := [group for group in groups if group not in there]:
-    raise errors.unknown("--groups", strange[0], filter(None, there))
-  wanted = [row for row in sweep.rows if not groups or row.group in groups]
-  named = tuple(_settle(row, seeds or row.seeds or sweep.seeds) for row in wanted)
+  numbers = (sweep.seeds if row.seeds is None else row.seeds for row in sweep.rows)
+  named = tuple(map(_settle, sweep.rows, numbers if seeds is None else itertools.repeat(seeds)))
   if not named:
     raise UserError(f"--config={spec!r}: the sweep has no rows")
   _refuse_twice(named)
+  if "seed" in settings:
+    raise UserError("--config.seed is what a sweep varies; write --seeds=3 for seeds 0, 1 and 2")
   for row in named:
     for key in row.overrides:
       if key in settings:
@@ -148,6 +142,23 @@ def read(
   title = (module.__doc__ or "").strip().split("\n")[0]
   name = pathlib.Path(path).stem + colon + argument
   return Plan(name, title or name, sweep.base, dict(settings), named)
+
+
+def _call(spec: str) -> tuple[types.ModuleType, rows.Sweep]:
+  """The module of a sweep file, and its sweep."""
+  try:
+    module, sweep = config_lib.call_file(spec, "get_sweep")
+  except UserError:
+    raise
+  except Exception as error:  # whatever a file may raise
+    said = " ".join(str(error).split())
+    raise UserError(f"--config={spec!r}: {type(error).__name__}: {said}") from None
+  if not isinstance(sweep, rows.Sweep):
+    raise UserError(f"get_sweep of --config={spec!r} returned {sweep!r}; it must return a Sweep")
+  for row in sweep.rows:
+    if not isinstance(row, rows.Row):
+      raise UserError(f"--config={spec!r}: {row!r} is no row; join lists of rows with +")
+  return module, sweep
 
 
 def _settle(row: rows.Row, seeds: int) -> Row:
@@ -189,7 +200,7 @@ def check(plan: Plan, folder: pathlib.Path) -> dict[Run, ml_collections.ConfigDi
       if run.seed == run.row.seeds[0]:  # the others differ in nothing else
         setup.check(config)
       if (old := workdir.read_config(run.workdir)) is not None:
-        workdir.refuse_changes(old, config)
+        workdir.refuse_changes(old, config, MAY_DIFFER)
     except UserError as error:
       raise UserError(f"{run.name}: {error}") from None
     configs[run] = config
@@ -201,10 +212,9 @@ def _refuse_other_sweep(plan: Plan, folder: pathlib.Path) -> None:
     raise UserError(f"--workdir={folder} is a file; name a folder")
   if (folder / "sweep.json").exists():
     old = load(folder)
-    if old.name != plan.name:
-      raise UserError(
-        f"--workdir={folder} holds the sweep {old.name!r}, not {plan.name!r}; take a new one"
-      )
+    ours, theirs = (f"{p.name!r} over {p.base}" for p in (plan, old))
+    if ours != theirs:
+      raise UserError(f"--workdir={folder} holds the sweep {theirs}, not {ours}; take a new one")
   elif folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
     raise UserError(
       f"--workdir={folder} is not empty and holds no sweep (no sweep.json); name a new folder"
@@ -212,8 +222,15 @@ def _refuse_other_sweep(plan: Plan, folder: pathlib.Path) -> None:
 
 
 def save(plan: Plan, folder: pathlib.Path) -> None:
-  """Writes `sweep.json`."""
+  """Writes `sweep.json`. More seeds of a row that it had stay."""
+  if (folder / "sweep.json").exists():
+    had = {row.title: row.seeds for row in load(folder).rows}
+    plan = dataclasses.replace(plan, rows=tuple(_with_seeds(row, had) for row in plan.rows))
   metrics.write_json(folder / "sweep.json", dataclasses.asdict(plan))
+
+
+def _with_seeds(row: Row, had: Mapping[str, tuple[int, ...]]) -> Row:
+  return dataclasses.replace(row, seeds=max(row.seeds, had.get(row.title, ()), key=len))
 
 
 def load(folder: pathlib.Path) -> Plan:

@@ -21,14 +21,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resnet_jax.errors import EXIT_PREEMPTED, UserError, unknown
+from resnet_jax.errors import UserError, unknown
 from resnet_jax.sweep import execute
 from resnet_jax.sweep.devices import Slot
 from resnet_jax.sweep.plan import Run
 
 DEFAULTS = {"timeout_min": 60}  # a run that takes longer is requeued
 TIMEOUTS = 100  # so often; without an end a run that never reaches a step would go on for ever
-STOPPED = (EXIT_PREEMPTED, -signal.SIGTERM)  # the latter by a SIGTERM while Python was starting
 # What submitit takes as well but would break a run, or is set here: a run is one process.
 OURS = {"additional_parameters", "array_parallelism", "nodes", "ntasks_per_node", "srun_args"}
 OURS |= {"tasks_per_node", "time", "use_srun"}
@@ -45,7 +44,7 @@ class Job:
     """Trains; leaves with the exit code of the run, so that SLURM knows of a failure."""
     self.process = execute.start(self.run, Slot({}))
     code = self.process.wait()
-    if code not in STOPPED:
+    if code not in execute.STOPPED:
       execute.settle(self.run, code)
     elif _ask("squeue", "--jobs", _job_id(), "--format=%T").split() == ["RUNNING"]:
       # The grace time before a preemption, or it was not SLURM that stopped it: SLURM would count

@@ -5,11 +5,12 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
-import ml_collections
-
 from resnet_jax import config as config_lib
 from resnet_jax import metrics
+from resnet_jax.errors import UserError
 from resnet_jax.sweep.plan import Run
+
+FINISHED = ("done", "diverged")
 
 
 class Status(NamedTuple):
@@ -24,31 +25,36 @@ class Status(NamedTuple):
   @property
   def finished(self) -> bool:
     """Whether there is nothing left to run."""
-    return self.state in ("done", "diverged")
-
-  def finished_as(self, config: ml_collections.ConfigDict) -> bool:
-    """Whether it is, and with this config: the length of a run may have been changed since."""
-    if not (self.finished and self.result):
-      return False
-    return not config_lib.differences(config_lib.from_json(self.result["config"]), config)
+    return self.state in FINISHED
 
 
 def read(run: Run) -> Status:
-  """The status of a run."""
+  """The status of a run.
+
+  Raises:
+    UserError: its result is of another version.
+  """
+  held = _held(run.workdir / ".lock")  # before the result is read: it is written under the lock
   result = _read_json(run.workdir / "result.json")
-  steps = None
-  if result:
-    config, data = config_lib.from_json(result["config"]), result["data"]
-    examples, batch_size = data["train_examples"], config.data.batch_size
-    steps = config_lib.steps(config.train.steps, "train.steps", batch_size, examples)
-    if result["status"] in ("done", "diverged"):
-      return Status(result["status"], result["steps"], steps, result=result)
+  steps = _steps(run, result) if result else None
+  if result and result["status"] in FINISHED and not held:
+    return Status(result["status"], result["steps"], steps, result=result)
   step = max((row["step"] for row in metrics.read_rows(run.workdir)), default=0)
-  if _held(run.workdir / ".lock"):
+  if held:
     return Status("running", step, steps, result=result)
   if failure := _read_json(run.failure):
     return Status("failed", step, steps, failure["reason"], result)
   return Status("stopped" if step else "waiting", step, steps, result=result)
+
+
+def _steps(run: Run, result: dict[str, Any]) -> int:
+  """The length of the whole run."""
+  try:
+    config = config_lib.from_json(result["config"])
+  except UserError as error:
+    raise UserError(f"{run.workdir / 'result.json'}: {error}") from None
+  examples, batch_size = result["data"]["train_examples"], config.data.batch_size
+  return config_lib.steps(config.train.steps, "train.steps", batch_size, examples)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any] | None:

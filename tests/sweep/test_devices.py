@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from resnet_jax.errors import UserError
 from resnet_jax.sweep import devices
 
 
@@ -40,8 +41,18 @@ def test_only_gpus_that_jax_would_use_count(monkeypatch):
   monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
   monkeypatch.delenv("JAX_PLATFORMS", raising=False)
   assert devices._gpus() == ["2", "3"]
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+  assert devices._gpus() == ["2", "3"]
   monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
   assert devices._gpus() == []
   monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
   monkeypatch.setenv("JAX_PLATFORMS", "cpu")
   assert devices._gpus() == []
+
+
+def test_a_tpu_is_one_runs(monkeypatch):
+  monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: name == "libtpu" or None)
+  monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+  assert devices.slots(None) == [devices.Slot({})]
+  with pytest.raises(UserError, match="--jobs=2: a run takes all of a host's TPU"):
+    devices.slots(2)

@@ -105,6 +105,10 @@ def test_a_plan_is_kept_and_found_again(sweep, tmp_path):
     ('row("!")', "a row cannot be called '!'"),
     ('row("logs")', "a row cannot be called 'logs'"),
     ('*group("g", [row("a")], seeds=-1)', "the row 'a' has seeds=-1"),
+    ('row("sweep.json")', "a row cannot be called 'sweep.json'"),
+    ('*group("g", [row("a")], seeds=0)', "the row 'a' has seeds=0"),
+    ('grid({"model.depth": [8, 14]})', "is no row; join lists of rows with +"),
+    ('*zipped({"model.depth": [8, 14], "seed": [1]})', "ValueError: zip() argument 2 is shorter"),
     ("", "the sweep has no rows"),
   ],
 )
@@ -119,18 +123,22 @@ def test_a_base_that_is_not_there_is_refused(sweep, tmp_path):
     plan_lib.check(sweep('row("a")', base="configs/nowhere.py:digits"), tmp_path / "new")
 
 
-def test_seeds_and_groups_can_be_chosen():
-  plan = plan_lib.read("configs/sweeps/after_add.py", {}, seeds=2, groups=["ResNet-164"])
-  assert {(row.group, row.seeds) for row in plan.rows} == {("ResNet-164", (0, 1))}
-  with pytest.raises(
-    UserError, match="--groups='ResNet-165' is unknown; did you mean 'ResNet-164'"
-  ):
-    plan_lib.read("configs/sweeps/after_add.py", {}, groups=["ResNet-165"])
+def test_seeds_can_be_chosen_and_none_is_lost(tmp_path):
+  def seeds(number):
+    plan_lib.save(plan_lib.read("configs/sweeps/after_add.py:digits", {}, number), tmp_path)
+    return {row.seeds for row in plan_lib.load(tmp_path).rows}
+
+  assert seeds(2) == {(0, 1)}
+  assert seeds(1) == {(0, 1)}
+  assert seeds(None) == {(0, 1, 2), (0, 1)}
 
 
 def test_a_file_that_is_no_sweep_is_refused(tmp_path):
   with pytest.raises(UserError, match="has no function get_sweep"):
     plan_lib.read(NET, {})
+  (tmp_path / "other.py").write_text("def get_sweep(): return 3")
+  with pytest.raises(UserError, match="TypeError: get_sweep.. takes 0 positional arguments"):
+    plan_lib.read(f"{tmp_path / 'other.py'}:digits", {})
   (tmp_path / "other.py").write_text("def get_sweep(): return 3")
   with pytest.raises(UserError, match="returned 3; it must return a Sweep"):
     plan_lib.read(str(tmp_path / "other.py"), {})
@@ -139,6 +147,8 @@ def test_a_file_that_is_no_sweep_is_refused(tmp_path):
 def test_a_setting_of_all_rows_must_not_be_one_of_theirs(sweep):
   with pytest.raises(UserError, match="--config.model.depth is what the row 'a' sets"):
     sweep('row("a", {"model.depth": 14})', settings={"model.depth": 20})
+  with pytest.raises(UserError, match="--config.seed is what a sweep varies; write --seeds=3"):
+    sweep('row("a")', settings={"seed": 7})
 
 
 def test_a_folder_of_something_else_is_refused(sweep, tmp_path):
@@ -153,7 +163,7 @@ def test_a_folder_of_something_else_is_refused(sweep, tmp_path):
   (folder / "sweep.json").write_text(
     json.dumps(json.loads((folder / "sweep.json").read_text()) | {"name": "shortcuts:digits"})
   )
-  with pytest.raises(UserError, match="holds the sweep 'shortcuts:digits', not 'mine'"):
+  with pytest.raises(UserError, match="holds the sweep 'shortcuts:digits' over .* not 'mine'"):
     plan_lib.check(plan, folder)
 
 
@@ -166,4 +176,9 @@ def test_a_run_of_another_config_is_refused_before_any_starts(sweep, tmp_path):
   run.workdir.mkdir(parents=True)
   (run.workdir / "config.json").write_text(json.dumps(config_lib.to_json(config)))
   with pytest.raises(UserError, match=r"b, seed 1: .*optim.momentum: 0.5 -> 0.9"):
+    plan_lib.check(plan, tmp_path / "w")
+  # Another length too: rows are compared over one budget.
+  config.optim.momentum, config.train.steps = 0.9, 10
+  (run.workdir / "config.json").write_text(json.dumps(config_lib.to_json(config)))
+  with pytest.raises(UserError, match=r"b, seed 1: .*train.steps: 10 -> '1440 steps'"):
     plan_lib.check(plan, tmp_path / "w")

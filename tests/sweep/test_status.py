@@ -38,6 +38,8 @@ def test_from_waiting_to_done(run):
     assert status.read(run)[:3] == ("running", 40, 100)
   write_result(run, "done", 100)
   assert status.read(run)[:3] == ("done", 100, 100)
+  with workdir.lock(run.workdir):  # started again, to be made longer
+    assert status.read(run).state == "running"
   write_result(run, "diverged", 41)
   assert status.read(run)[:3] == ("diverged", 41, 100)
 
@@ -58,7 +60,7 @@ def test_a_run_that_failed_says_why(run, code, said, reason):
   assert status.read(run)[::3] == ("failed", reason)
 
 
-@pytest.mark.parametrize("code", [0, 75])
+@pytest.mark.parametrize("code", [0, 75, -15])
 def test_a_run_that_was_preempted_did_not_fail(run, code):
   execute.settle(run, code)
   assert status.read(run).state == "waiting"

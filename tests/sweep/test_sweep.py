@@ -136,12 +136,12 @@ def test_a_row_that_diverges_is_a_result_and_one_that_fails_leaves_the_others(tm
   rows = 'row("huge", {"data.batch_size": 2_000_000}), row("wild", {"optim.learning_rate": 1e30})'
   (tmp_path / "odd.py").write_text(SWEEP.replace('row("conv", {"model.shortcut": "conv"})', rows))
   code, output = finish(sweep(tmp_path / "w", "--jobs=2", config=tmp_path / "odd.py"))
-  assert code == 1, output
+  assert code == 2, output
   for seed in (0, 1):
     assert f"original, seed {seed}: done, test error" in output
     assert f"wild, seed {seed}: diverged" in output
     assert f"huge, seed {seed}: failed: config.data.batch_size=2000000 times 1437" in output
-  assert "error: 2 runs failed; the same command tries them again" in output
+  assert "2 runs failed; the same command tries them again" in output
   table = (tmp_path / "w" / "report" / "report.md").read_text()
   assert "diverged" in table
   assert "times 1437 examples must be below" in table
@@ -164,6 +164,8 @@ def test_shares_of_the_runs_merge_into_the_page_of_all(tmp_path, sweep):
     (["--config.train.steps"], "--config.train.steps has no value"),
     (["--config.train.steps=soon"], "config.train.steps='soon' is no duration"),
     (["--shard=3/2"], "--shard='3/2' is no share; write 1/2 and, elsewhere, 2/2"),
+    (["--shard=4/5"], "--shard='4/5': 4 runs are fewer than the shares"),
+    (["--group=g"], "--group='g': the rows of this sweep have no groups"),
     (["--jobs=0"], "flag --jobs=0"),
     (["--config=configs/sweeps/nowhere.py"], "there is no file 'configs/sweeps/nowhere.py'"),
     (["--config="], "--config is missing"),

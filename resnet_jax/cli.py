@@ -1,0 +1,25 @@
+"""What the commands share: one line for bad input, and what a signal ends them with."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from absl import app
+
+from resnet_jax import preemption
+from resnet_jax.errors import EXIT_PREEMPTED, Preempted
+
+
+def refuse(error: object) -> NoReturn:
+  """Ends the program with one line and exit code 1."""
+  sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+
+
+def run(main: Callable, parse: Callable) -> None:
+  """Runs a command that may be stopped at any time."""
+  preemption.leave_at_once()
+  try:
+    app.run(main, flags_parser=parse)
+  except Preempted as stopped:
+    print(stopped, file=sys.stderr)
+    sys.exit(EXIT_PREEMPTED)
