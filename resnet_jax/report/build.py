@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from resnet_jax.paper import OTHERS
 from resnet_jax.report import depth, facts, figures, statistics, tables
 from resnet_jax.report.page import Block, Code, Section, Text
-from resnet_jax.report.read import Sweep, flags
+from resnet_jax.report.read import Row, Sweep, flags
 from resnet_jax.report.style import Style, styles
 
 METHOD = (
@@ -54,9 +54,8 @@ def build(sweeps: Sequence[Sweep]) -> Section:
 
 def _sweep(sweep: Sweep, looks: dict[str, Style]) -> Section:
   blocks: list[Block] = [Text(_progress(sweep))]
-  for group in sweep.groups:
-    if all(run.status.state == "waiting" for row in group.rows for run in row.runs):
-      continue  # perhaps nobody wants it
+  begun = [group for group in sweep.groups if any(map(_begun, group.rows))]
+  for group in begun or sweep.groups:
     name = _file_name(sweep.name, group.name)
     shown: list[Block | None] = [
       tables.results(group, looks),
@@ -78,6 +77,10 @@ def _command(sweep: Sweep) -> str:
   row = sweep.groups[0].rows[-1]
   words = ["python", "-m", "resnet_jax.main", f"--config={row.base}", *flags(row.overrides)]
   return shlex.join([*words, f"--config.seed={row.runs[0].seed}", "--workdir=runs/again"])
+
+
+def _begun(row: Row) -> bool:
+  return any(run.status.state != "waiting" for run in row.runs)
 
 
 def _progress(sweep: Sweep) -> str:
