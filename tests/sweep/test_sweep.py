@@ -164,7 +164,7 @@ def test_shares_of_the_runs_merge_into_the_page_of_all(tmp_path, sweep):
     (["--config.train.steps"], "--config.train.steps has no value"),
     (["--config.train.steps=soon"], "config.train.steps='soon' is no duration"),
     (["--shard=3/2"], "--shard='3/2' is no share; write 1/2 and, elsewhere, 2/2"),
-    (["--shard=4/5"], "--shard='4/5': 4 runs are fewer than the shares"),
+    (["--shard=5/5"], "--shard='5/5': 4 runs are fewer than the shares"),
     (["--group=g"], "--group='g': the rows of this sweep have no groups"),
     (["--jobs=0"], "flag --jobs=0"),
     (["--config=configs/sweeps/nowhere.py"], "there is no file 'configs/sweeps/nowhere.py'"),
