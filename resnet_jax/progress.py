@@ -9,7 +9,7 @@ from typing import Any, TextIO
 LINE_SECONDS = 10.0
 
 
-class BestEffort:
+class _BestEffort:
   """A file that may fill its disk or lose its reader: what it refuses is not worth a run."""
 
   def __init__(self, file: TextIO):
@@ -38,15 +38,20 @@ class BestEffort:
       pass
 
 
+def best_effort_console() -> Any:
+  """The standard output, which may go away without harm to what is shown there."""
+  from rich.console import Console
+
+  out: Any = _BestEffort(sys.stdout)
+  return Console(file=out, soft_wrap=True, highlight=False)
+
+
 class Progress:
   """Shows step, loss, error, images/s, time left and elapsed; messages stay above the bar."""
 
   def __init__(self, total: int, console: Any = None):
-    from rich.console import Console
-
     self.total = total
-    out: Any = BestEffort(sys.stdout)
-    self.console = console or Console(file=out, soft_wrap=True, highlight=False)
+    self.console = console or best_effort_console()
     self.bar: Any = None
     self._last_line = -LINE_SECONDS
     self._first: tuple[float, int] | None = None

@@ -1,11 +1,10 @@
 """What a person at the terminal sees of a sweep: a table there, plain lines elsewhere."""
 
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resnet_jax.progress import BestEffort
+from resnet_jax.progress import best_effort_console
 from resnet_jax.sweep.plan import Run
 from resnet_jax.sweep.status import Status
 
@@ -26,11 +25,8 @@ class Table:
   """All runs, a row of the sweep in a line; messages stay above."""
 
   def __init__(self, runs: Sequence[Run], console: Any = None):
-    from rich.console import Console
-
     self.runs = runs
-    out: Any = BestEffort(sys.stdout)
-    self.console = console or Console(file=out, soft_wrap=True, highlight=False)
+    self.console = console or best_effort_console()
     self._live: Any = None
     self._said: dict[Run, str] = {}
 
