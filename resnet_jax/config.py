@@ -60,6 +60,8 @@ def default_config() -> ml_collections.ConfigDict:
   config.model.stride_on = "1x1"  # the bottleneck's convolution that strides: 1x1, 3x3
   config.model.init = "msra"  # msra, msra_fan_out, xavier, pytorch
   config.model.dtype = "float32"  # of the computation; parameters are float32
+  config.model.remat = "norm"  # what the backward pass computes again: none, norm, unit
+  config.model.unroll = 1  # units in one turn of a stage's loop
   config.model.norm = ml_collections.ConfigDict()
   config.model.norm.decay = 0.9
   config.model.norm.epsilon = 1e-5

@@ -10,10 +10,12 @@ from typing import IO, Any
 from resnet_jax import config as config_lib
 from resnet_jax.errors import UserError
 
-# Settings that a resume may change, since they leave the training as it is. `train.steps` and
-# the schedule are compared by the learning rates they give.
+# Settings that a resume may change, since they leave the training as it is, but for rounding.
+# `train.steps` and the schedule are compared by the learning rates they give.
 FREE = {
   "data.dir",
+  "model.remat",
+  "model.unroll",
   "optim.drop_at",
   "optim.drop_factor",
   "optim.learning_rate",
@@ -86,7 +88,8 @@ def refuse_other_network(old: Any, new: Any) -> None:
   """Raises a UserError with the keys in which `new` describes another network than `old`, or
   normalizes its images otherwise.
   """
-  _refuse(old, new, lambda key: key.startswith("model.") or key in NORMALIZATION)
+  network = lambda key: key.startswith("model.") and key not in FREE
+  _refuse(old, new, lambda key: network(key) or key in NORMALIZATION)
 
 
 def refuse_other_data(old: Any, dataset: Any, fingerprint: str) -> None:

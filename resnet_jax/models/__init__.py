@@ -24,6 +24,7 @@ CHOICES: dict[str, Collection[str]] = {
   "projection": PROJECTIONS,
   "stride_on": ("1x1", "3x3"),
   "init": KERNEL,
+  "remat": resnet.REMAT,
   "dtype": ("float32", "bfloat16", "float64"),
 }
 
@@ -50,6 +51,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     )
   if not 0 <= config.dropout_rate < 1:
     raise UserError(f"model.dropout_rate={config.dropout_rate} must be at least 0 and below 1")
+  if config.unroll < 1:
+    raise UserError(f"model.unroll={config.unroll} must be 1 or more")
   if not 0 <= config.norm.decay < 1 or config.norm.epsilon <= 0:
     raise UserError(
       f"model.norm.decay={config.norm.decay} must be in [0, 1) and "

@@ -12,21 +12,26 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from resnet_jax.models.initializers import KERNEL
 
 NHWC = ("NHWC", "HWIO", "NHWC")
+KEPT = "kept"  # names what the derivative should not compute again under model.remat=norm
 
 
 def convolution(x, kernel, strides: Sequence[int], padding, **options):
-  """What `nn.Conv` calls. On a CPU: products for 1x1 kernels and canonical gradients.
+  """What `nn.Conv` calls: the library's convolution, on a CPU one that is fast there."""
+  apply = _for_cpu if jax.default_backend() == "cpu" else lax.conv_general_dilated
+  return checkpoint_name(apply(x, kernel, strides, padding, **options), KEPT)
+
+
+def _for_cpu(x, kernel, strides, padding, **_):
+  """Products for 1x1 kernels, and canonical gradients for the others.
 
   XLA:CPU finds its fast convolution only for NHWC x HWIO -> NHWC, and inside a loop it does not
   rewrite other layouts into it: there the two gradients JAX derives run up to 60 times slower.
-  Accelerators keep the library's convolution and its gradients.
   """
-  if jax.default_backend() != "cpu":
-    return lax.conv_general_dilated(x, kernel, strides, padding, **options)
   if kernel.shape[:2] == (1, 1):
     return _product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
   return _canonical(x, kernel, tuple(strides), tuple(map(tuple, padding)))
@@ -157,11 +162,16 @@ class BatchNorm(nn.Module):
 
     size = self.group_size or x.shape[0]
     groups = x.reshape(x.shape[0] // size, size, *x.shape[1:]).astype(dtype)
-    mean = groups.mean((1, 2, 3), keepdims=True)
-    centred = groups - mean
-    var = jnp.square(centred).mean((1, 2, 3), keepdims=True)
+    # One reading of x gives both sums, where the sum of (x - mean)^2 needs the mean first; about
+    # the running mean, so that little is lost in the difference where x is far from zero.
+    shifted = groups - running_mean.value
+    mean, square = (a.mean((1, 2, 3), keepdims=True) for a in (shifted, jnp.square(shifted)))
+    var = jnp.maximum(square - jnp.square(mean), 0)
+    mean = running_mean.value + mean
+    mean, var = checkpoint_name(mean, KEPT), checkpoint_name(var, KEPT)
     if not self.is_initializing():
       for running, new in ((running_mean, mean), (running_var, var)):
         running.value = self.decay * running.value + (1 - self.decay) * new.mean((0, 1, 2, 3))
-    y = centred * (scale * lax.rsqrt(var + self.epsilon)) + bias
+    factor = scale * lax.rsqrt(var + self.epsilon)
+    y = groups * factor + (bias - mean * factor)
     return y.reshape(x.shape).astype(x.dtype)

@@ -3,12 +3,13 @@
 import bisect
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from resnet_jax.errors import UserError
 from resnet_jax.models.initializers import KERNEL, classifier_bias
-from resnet_jax.models.layers import BatchNorm, Conv, master_dtype
+from resnet_jax.models.layers import KEPT, BatchNorm, Conv, master_dtype
 from resnet_jax.models.units import UNITS, ResidualUnit, is_preactivation, order
 
 # The widths of the stages: the map is halved and the filters doubled from one to the next.
@@ -16,6 +17,12 @@ WIDTHS = {"cifar": (16, 32, 64), "imagenet": (64, 128, 256, 512)}
 IMAGENET_STAGES = {
   "basic": {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)},
   "bottleneck": {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)},
+}
+# What the backward pass computes again in each unit instead of keeping it.
+REMAT = {
+  "none": None,  # nothing
+  "norm": jax.checkpoint_policies.save_only_these_names(KEPT),  # BN's affine map, ReLU, sums
+  "unit": jax.checkpoint_policies.nothing_saveable,  # all but the unit's input
 }
 
 
@@ -126,7 +133,7 @@ class Stage(nn.Module):
   def __call__(self, x, number: int, key):
     # The later stages begin with a change of shape; before the first one the stem has activated.
     strides, activation = (2, "shared") if self.index else (1, "none")
-    first = ResidualUnit(self.config, self.width, strides, activation, self.train, name="first")
+    first = self.unit(False)(self.config, self.width, strides, activation, self.train, name="first")
     x = first(x, number, key)
     if self.units == 1:
       return x
@@ -136,10 +143,19 @@ class Stage(nn.Module):
       split_rngs={"params": True},
       in_axes=(0, nn.broadcast),
       length=self.units - 1,
+      unroll=self.config.unroll,
     )
-    unit = ResidualUnit(self.config, self.width, train=self.train, name="rest")
+    in_a_loop = self.config.unroll < self.units - 1
+    unit = self.unit(in_a_loop)(self.config, self.width, train=self.train, name="rest")
     x, _ = rest(unit, x, number + 1 + jnp.arange(self.units - 1), key)
     return x
+
+  def unit(self, in_a_loop: bool) -> Any:
+    """The unit, rematerialized as `config.remat` says; in a loop XLA cannot undo that anyway."""
+    policy = REMAT[self.config.remat]
+    if policy is None or not self.train:
+      return ResidualUnit
+    return nn.remat(ResidualUnit, prevent_cse=not in_a_loop, policy=policy)
 
 
 # What does not combine, and why.

@@ -14,8 +14,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from resnet_jax.errors import UserError
+from resnet_jax.models.layers import KEPT
 
 SHORTCUTS: dict[str, Callable[[Any, jax.Array, jax.Array | None], tuple[Any, Any]]] = {}
 
@@ -94,7 +96,8 @@ def dropout(unit, x, key):
   x, keep = unit.project(x), 1 - unit.config.dropout_rate
   if not unit.train:
     return keep * x, 1
-  return x * jax.random.bernoulli(key, keep, x.shape), 1
+  mask = checkpoint_name(jax.random.bernoulli(key, keep, x.shape), KEPT)
+  return x * mask, 1
 
 
 @shortcut("none")

@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 from straight_line import Net
 
+from jax import lax
+
 from resnet_jax import models
 from resnet_jax.config import default_config
 from resnet_jax.errors import UserError
+from resnet_jax.models import layers
 from resnet_jax.models.resnet import units_per_stage
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import AFTER_ADD, UNITS
 from resnet_jax.steps import loss_and_logits
 
 UNITS_A_STAGE = 3
+# The ways in which a net may be computed; `library` is the convolution that accelerators get.
+PATHS = [{}, {"remat": "none"}, {"remat": "unit"}, {"unroll": 2}, "library"]
 
 
 def make(unit, shortcut, after_add, **more):
@@ -91,13 +96,26 @@ def compare(config, size=4):
   )
 
 
+def take(path, monkeypatch):
+  """The settings that take a path."""
+  if path != "library":
+    return path
+  monkeypatch.setattr(layers, "_for_cpu", lax.conv_general_dilated)
+  return {}
+
+
+def combinations():
+  """All of them, the paths dealt out so that each meets every pair of names."""
+  tables = (("basic", "bottleneck", "single"), SHORTCUTS, AFTER_ADD)
+  for numbered in itertools.product(*map(enumerate, tables)):
+    numbers, names = zip(*numbered, strict=True)
+    yield *names, PATHS[sum(numbers) % len(PATHS)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  ("unit", "shortcut", "after_add"),
-  itertools.product(("basic", "bottleneck", "single"), SHORTCUTS, AFTER_ADD),
-)
-def test_combination(x64, unit, shortcut, after_add):
-  config = make(unit, shortcut, after_add)
+@pytest.mark.parametrize(("unit", "shortcut", "after_add", "path"), combinations())
+def test_combination(x64, monkeypatch, unit, shortcut, after_add, path):
+  config = make(unit, shortcut, after_add, **take(path, monkeypatch))
   if shortcut == "none" and after_add in ("bn_after_add", "relu_before_add"):
     with pytest.raises(UserError, match="make no sense together"):
       models.build(config, 5)
@@ -131,6 +149,7 @@ def test_evaluation_mode(x64, unit, shortcut, after_add):
     {"projection": "C"},
     {"norm": {"group_size": 2}},
     {"unit": "bottleneck", "projection": "B", "stride_on": "3x3", "depth": 29},
+    {"remat": "unit", "unroll": 5},
   ],
 )
 def test_settings(x64, more):
@@ -138,14 +157,20 @@ def test_settings(x64, more):
   compare(make(**plain | more), size=8)
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_path(x64, monkeypatch, path):
+  plain = {"unit": "bottleneck", "shortcut": "identity", "after_add": "full_preact"}
+  compare(make(**plain | take(path, monkeypatch)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("unit", "shortcut", "after_add", "depth"),
+  ("unit", "shortcut", "after_add", "depth", "path"),
   [
-    ("basic", "identity", "original", 20),
-    ("basic", "none", "original", 56),
-    ("bottleneck", "identity", "full_preact", 164),
+    ("basic", "identity", "original", 20, {"unroll": 2}),
+    ("basic", "none", "original", 56, {"remat": "unit"}),
+    ("bottleneck", "identity", "full_preact", 164, {}),
   ],
 )
-def test_whole_net(x64, unit, shortcut, after_add, depth):
-  compare(make(unit, shortcut, after_add, depth=depth), size=16)
+def test_whole_net(x64, unit, shortcut, after_add, depth, path):
+  compare(make(unit, shortcut, after_add, depth=depth, **path), size=16)
