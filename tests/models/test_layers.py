@@ -1,4 +1,4 @@
-"""The convolution that CPUs get against the library's own, values and both gradients; BN in float32."""
+"""The convolution that CPUs get against the library's, values and gradients; BN in float32."""
 
 import jax
 import numpy as np

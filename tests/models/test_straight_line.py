@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from straight_line import Net
-
 from jax import lax
+from straight_line import Net
 
 from resnet_jax import models
 from resnet_jax.config import default_config
