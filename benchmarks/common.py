@@ -91,14 +91,24 @@ def arguments() -> dict[str, Any] | None:
   return json.loads(sys.argv[2]) if sys.argv[1:2] == ["--child"] else None
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-  """A parser with the flags that all benchmarks have."""
+def parser(doc: str | None, repeats: int | None = 5) -> argparse.ArgumentParser:
+  """A parser with the flags that all benchmarks have; with --repeats where something is timed."""
   parsed = argparse.ArgumentParser(
     description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parsed.add_argument("--repeats", type=int, default=5, help="measurements of each cell")
+  if repeats:
+    parsed.add_argument("--repeats", type=int, default=repeats, help="measurements of each cell")
   parsed.add_argument("--json", type=pathlib.Path, help="a file for all measurements")
   return parsed
+
+
+def known_nets(text: str) -> list[str]:
+  """The nets that a flag names; ends the program where one is unknown."""
+  nets = words(text)
+  for net in nets:
+    if net not in NETS:
+      raise SystemExit(f"error: the net {net!r} is unknown; choose from {', '.join(NETS)}")
+  return nets
 
 
 def words(text: str, separator: str = ",") -> list[str]:

@@ -12,8 +12,9 @@ import numpy as np
 from resnet_jax import compilation, models, optim, steps
 from resnet_jax.config import load_file
 from resnet_jax.data import augment
+from resnet_jax.train import MOST
 
-EXAMPLES = 1024
+CLASSES, EXAMPLES = 10, 1024
 
 
 def config(spec: str, settings: dict[str, str]) -> Any:
@@ -24,19 +25,19 @@ def config(spec: str, settings: dict[str, str]) -> Any:
   return found
 
 
-def task(given: Any, batch_size: int, classes: int = 10) -> steps.Task:
+def task(given: Any, batch_size: int, sharding: Any = None) -> steps.Task:
   """What the loop makes of a config, with the papers' augmentation and rate."""
   compilation.use_cache()
-  rate = lambda step: jnp.float32(0.1)
-  model = models.build(given.model, classes)
-  return steps.Task(model, optim.build(given.optim, rate), batch_size, 4, True, 0)
+  optimizer = optim.build(given.optim, lambda step: jnp.float32(0.1))
+  model = models.build(given.model, CLASSES)
+  return steps.Task(model, optimizer, batch_size, 4, True, 0, sharding)
 
 
-def examples(size: int, classes: int = 10) -> steps.Examples:
+def examples(size: int) -> steps.Examples:
   """Random images and labels, with their normalization, in memory of the device."""
   random = np.random.default_rng(0)
   images = random.integers(0, 256, (EXAMPLES, size, size, 3), np.uint8)
-  labels = random.integers(0, classes, EXAMPLES, np.int32)
+  labels = random.integers(0, CLASSES, EXAMPLES, np.int32)
   return jax.device_put(
     steps.Examples(images, labels, *augment.normalization(images, "pixel_mean"))
   )
@@ -49,12 +50,12 @@ class Trainer:
     self.task, self.examples = task(given, batch_size), examples(size)
     self.state = jax.jit(lambda: steps.init(self.task, (size, size, 3)))()
     self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
-    self.dispatch = jax.jit(steps.dispatch(self.task, 64), donate_argnums=0)
+    self.dispatch = jax.jit(steps.dispatch(self.task, MOST), donate_argnums=0)
     self.evaluate = jax.jit(steps.eval_step, static_argnums=0)
     self.chosen = np.arange(batch_size) % EXAMPLES
 
   def steps(self, count: int) -> None:
-    """Takes so many training steps, at most 64, in one dispatch, and waits for the last."""
+    """Takes so many training steps, at most `MOST`, in one dispatch, and waits for the last."""
     self.state, _ = jax.block_until_ready(self.dispatch(self.state, self.examples, np.int32(count)))
 
   def infer(self, count: int) -> None:

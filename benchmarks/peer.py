@@ -115,10 +115,10 @@ class Trainer:
   def __init__(self, way: str, net: Net, size: int, batch_size: int):
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ways, gpu = set(way.split("+")), self.device.type == "cuda"
-    layout = torch.channels_last if "channels_last" in ways else torch.contiguous_format
+    self.layout = torch.channels_last if "channels_last" in ways else torch.contiguous_format
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    self.net, self.amp = net.to(self.device, memory_format=layout), "amp" in ways
+    self.net, self.amp = net.to(self.device, memory_format=self.layout), "amp" in ways
     self.parameters = sum(p.numel() for p in net.parameters())
     self.optimizer = torch.optim.SGD(net.parameters(), 0.1, 0.9, weight_decay=1e-4)
     self.loss, self.logits = self._loss, self._logits
@@ -126,7 +126,7 @@ class Trainer:
       self.loss = torch.compile(self.loss, mode="reduce-overhead" if gpu else "default")
       self.logits = torch.compile(self.logits, mode="reduce-overhead" if gpu else "default")
     images = torch.randn((batch_size, 3, size, size), device=self.device)
-    self.images = images.to(memory_format=layout)
+    self.images = images.to(memory_format=self.layout)
     self.labels = torch.arange(batch_size, device=self.device) % 10
 
   def _logits(self, images):

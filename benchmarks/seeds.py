@@ -15,22 +15,18 @@ same run of this script, and its ratio to `alone`. That all give the same traini
 
 import argparse
 import dataclasses
-import json
 import os
-import pathlib
 import statistics
-import subprocess
-import sys
-import time
+from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import common
 
 
-def child(way: str, config: str, seeds: int, steps: int, repeats: int, cores: list[int]) -> None:
-  """Trains in one way and prints the seconds a step of one seed took, once a repetition."""
-  if cores:
-    os.sched_setaffinity(0, cores)
+def child(given: dict[str, Any]) -> None:
+  """Trains in one way whenever told."""
+  way, seeds, steps = given["way"], given["seeds"], given["steps"]
+  if given["cores"]:
+    os.sched_setaffinity(0, given["cores"])
   import jax
   import numpy as np
 
@@ -39,7 +35,7 @@ def child(way: str, config: str, seeds: int, steps: int, repeats: int, cores: li
   from resnet_jax import steps as steps_lib
 
   compilation.use_cache()
-  run = setup.setup(config_lib.load_file(config))
+  run = setup.setup(config_lib.load_file(given["config"]))
   shape = run.dataset.info.shape
   task = lambda seed: dataclasses.replace(run.task, seed=seed, batch_sharding=None)
   init = lambda seed: steps_lib.init(task(seed), shape)
@@ -56,73 +52,52 @@ def child(way: str, config: str, seeds: int, steps: int, repeats: int, cores: li
   states, dispatch = jax.jit(init)(numbers), jax.jit(train)
   for _ in range(2):
     states, _ = jax.block_until_ready(dispatch(numbers, states, np.int32(1)))
-  print("ready", flush=True)
-  for _ in range(repeats):
-    sys.stdin.readline()  # all processes begin together
-    begin = time.perf_counter()
-    jax.block_until_ready(dispatch(numbers, states, np.int32(steps)))
-    print(time.perf_counter() - begin, flush=True)
+
+  def measure(_) -> None:
+    nonlocal states
+    states, _ = jax.block_until_ready(dispatch(numbers, states, np.int32(steps)))
+
+  common.serve({}, measure)
 
 
-def measure(way: str, arguments: argparse.Namespace) -> list[float]:
+def measure(way: str, given: argparse.Namespace) -> list[float]:
   """Seconds for a step of one seed, once a repetition."""
   cores = sorted(os.sched_getaffinity(0))
-  seeds = 1 if way == "alone" else arguments.seeds
+  seeds = 1 if way == "alone" else given.seeds
   count = seeds if way == "processes" else 1
   share = [cores[i * len(cores) // count : (i + 1) * len(cores) // count] for i in range(count)]
-  share = [mine or [cores[i % len(cores)]] for i, mine in enumerate(share)]
-  numbers = map(str, (seeds, arguments.steps, arguments.repeats))
-  flags = ["--child", way, arguments.config, *numbers]
-  environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-  processes = [
-    subprocess.Popen(
-      [sys.executable, __file__, *flags, ",".join(map(str, mine))],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-      env=environment,
-    )
-    for mine in share
-  ]
+  asked = {"way": way, "config": given.config, "seeds": seeds, "steps": given.steps}
+  started = {
+    str(i): common.Child(__file__, asked | {"cores": mine or [cores[i % len(cores)]]})
+    for i, mine in enumerate(share)
+  }
   seconds = []
-  for process in processes:
-    assert process.stdout.readline() == "ready\n"
-  for _ in range(arguments.repeats):
-    for process in processes:
-      process.stdin.write("\n")
-      process.stdin.flush()
-    seconds.append(max(float(process.stdout.readline()) for process in processes))
-  for process in processes:
-    process.communicate()
-  return [taken / arguments.steps / seeds for taken in seconds]
+  with common.children(started):
+    for _ in range(given.repeats):
+      for process in started.values():
+        process.begin()
+      seconds.append(max(process.seconds() for process in started.values()))
+  return [taken / given.steps / seeds for taken in seconds]
 
 
 def main() -> None:
   """Measures every way and prints them as ratios."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = common.parser(__doc__)
   parser.add_argument("--config", default="configs/resnet.py:depth=110,digits")
   parser.add_argument("--seeds", type=int, default=2, help="as many as there are cores, or more")
   parser.add_argument("--steps", type=int, default=40, help="in one repetition")
-  parser.add_argument("--repeats", type=int, default=5)
-  parser.add_argument("--json", type=pathlib.Path, help="where to write what was measured")
-  arguments = parser.parse_args()
-  found = {way: measure(way, arguments) for way in ("alone", "processes", "vmap", "map")}
+  given = parser.parse_args()
+  found = {way: measure(way, given) for way in ("alone", "processes", "vmap", "map")}
   base = statistics.median(found["alone"])
-  print(f"{arguments.config}, {arguments.seeds} seeds")
-  for way, seconds in found.items():
-    middle = statistics.median(seconds)
-    print(
-      f"{way:10} {1e3 * middle:8.1f} ms a step of one seed ({1e3 * min(seconds):.1f} to "
-      f"{1e3 * max(seconds):.1f}), {base / middle:.2f} times as fast as alone"
-    )
-  if arguments.json:
-    arguments.json.write_text(json.dumps(vars(arguments) | {"seconds": found}, default=str) + "\n")
+  rows = [
+    [way, common.spread(seconds, scale=1e3), f"{base / statistics.median(seconds):.2f}"]
+    for way, seconds in found.items()
+  ]
+  title = f"{given.config}, {given.seeds} seeds: ms a step of one seed, and how many times as fast"
+  common.table(title, ["", "ms", "as alone"], rows)
+  common.write(given, found)
 
 
 if __name__ == "__main__":
-  if sys.argv[1:2] == ["--child"]:
-    way, config, seeds, steps, repeats, cores = sys.argv[2:]
-    numbers = map(int, (seeds, steps, repeats))
-    child(way, config, *numbers, [int(core) for core in cores.split(",") if core])
-  else:
-    main()
+  arguments = common.arguments()
+  child(arguments) if arguments else main()

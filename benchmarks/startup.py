@@ -1,6 +1,6 @@
 """From process start to the first step, and compile time, by depth: flat, since depth is scanned.
 
-    python benchmarks/startup.py                       # pre-activation 164 and 1001, basic 1202
+    python benchmarks/startup.py                 # basic 56 and 1202, pre-activation 164 and 1001
     python benchmarks/startup.py --repeats=5 --json=startup.json
 
 The command of the README is started on the digits (8x8, batch 32) with an empty compilation cache,
@@ -8,23 +8,18 @@ then again with the cache that this left, and timed until it prints its first st
 compiling are timed in a process of their own without a cache.
 """
 
-import argparse
-import json
 import os
-import pathlib
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-from rich.console import Console
-from rich.table import Table
+import common
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 PREACT = "configs/resnet.py:unit=bottleneck,after_add=full_preact,depth={},digits"
 NETS = {
+  "basic 56": "configs/resnet.py:depth=56,digits",
   "pre-activation 164": PREACT.format(164),
   "pre-activation 1001": PREACT.format(1001),
   "basic 1202": "configs/resnet.py:depth=1202,digits",
@@ -52,7 +47,7 @@ def first_step(net: str, cache: str) -> float:
     begin = time.perf_counter()
     process = subprocess.Popen(
       [*command, "--config.data.batch_size=32"],
-      cwd=ROOT,
+      cwd=common.ROOT,
       env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache, "PYTHONUNBUFFERED": "1"},
       stdout=subprocess.PIPE,
       text=True,
@@ -70,7 +65,11 @@ def first_step(net: str, cache: str) -> float:
 def trace_and_compile(net: str) -> tuple[float, float]:
   """Seconds to trace and to compile the training step."""
   output = subprocess.run(
-    [sys.executable, "-c", COMPILE, net], cwd=ROOT, check=True, capture_output=True, text=True
+    [sys.executable, "-c", COMPILE, net],
+    cwd=common.ROOT,
+    check=True,
+    capture_output=True,
+    text=True,
   ).stdout
   traced, compiled = map(float, output.split())
   return traced, compiled
@@ -90,24 +89,24 @@ def measure(net: str, repeats: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-  """Measures every net and prints medians, ranges and the ratio to the first."""
-  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-  parser.add_argument("--repeats", type=int, default=3, help="runs of each net")
-  parser.add_argument("--json", type=pathlib.Path, help="a file for all measurements")
-  arguments = parser.parse_args()
-  found = {name: measure(net, arguments.repeats) for name, net in NETS.items()}
-  table = Table(title=f"seconds, median (least to most) of {arguments.repeats}")
-  table.add_column("digits, batch 32")
-  base = statistics.median(next(iter(found.values()))["compile"])
-  for heading in ("first step, cold", "first step, warm", "trace", "compile", "compile, ratio"):
-    table.add_column(heading, justify="right")
-  for name, seconds in found.items():
-    cells = [f"{statistics.median(s):.1f} ({min(s):.1f} to {max(s):.1f})" for s in seconds.values()]
-    table.add_row(name, *cells, f"{statistics.median(seconds['compile']) / base:.2f}")
-  Console(width=120).print(table)
-  if arguments.json:
-    machine = {"cores": os.cpu_count(), "machine": platform.machine()}
-    arguments.json.write_text(json.dumps({"seconds": found, **machine}, indent=2) + "\n")
+  """Measures every net and prints medians, ranges and the ratio of compile times to depth 164."""
+  given = common.parser(__doc__, repeats=3).parse_args()
+  found = {name: measure(net, given.repeats) for name, net in NETS.items()}
+  base = statistics.median(found["pre-activation 164"]["compile"])
+  rows = [
+    [
+      name,
+      *map(common.spread, seconds.values()),
+      f"{statistics.median(seconds['compile']) / base:.2f}",
+    ]
+    for name, seconds in found.items()
+  ]
+  common.table(
+    f"digits, batch 32: seconds, median (least to most) of {given.repeats}",
+    ["", "first step, cold", "first step, warm", "trace", "compile", "compile, of 164's"],
+    rows,
+  )
+  common.write(given, found)
 
 
 if __name__ == "__main__":

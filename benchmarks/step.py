@@ -98,16 +98,13 @@ def measure(net: str, given: argparse.Namespace, gpu: bool) -> dict[str, dict[st
 def main() -> None:
   """Measures every net and prints a table of each."""
   parser = common.parser(__doc__)
-  parser.add_argument("--nets", default="resnet20,resnet110,preact164,preact1001-8x8")
+  parser.add_argument("--nets", default="resnet20,resnet110,preact164", help=", ".join(common.NETS))
   parser.add_argument("--ways", default="ours," + ",".join(TORCH))
   parser.add_argument("--batch", type=int, default=32)
   parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
   parser.add_argument("--steps", type=int, default=4, help="of one measurement, in one dispatch")
   given = parser.parse_args()
-  unknown = set(common.words(given.nets)) - set(common.NETS)
-  if unknown:
-    raise SystemExit(f"--nets={','.join(unknown)} is unknown; choose from {', '.join(common.NETS)}")
-  nets, gpu = common.words(given.nets), bool(common.machine()["gpu"])
+  nets, gpu = common.known_nets(given.nets), bool(common.machine()["gpu"])
   asked = {"nets": nets, "batch": given.batch, "dtype": given.dtype}
   with common.children({"floor": common.Child(__file__, asked)}) as about:
     flops, bandwidth = about["floor"]["rates"]
