@@ -138,8 +138,9 @@ def table(title: str, headings: list[str], rows: list[list[str]]) -> None:
 def write(given: argparse.Namespace, found: Any) -> None:
   """Writes what was measured, on which machine and how, where --json says."""
   if given.json:
-    report = {"arguments": vars(given), "machine": machine(), "measured": found}
-    given.json.write_text(json.dumps(report, indent=1, default=str) + "\n")
+    arguments = {key: value for key, value in vars(given).items() if key != "json"}
+    report = {"arguments": arguments, "machine": machine(), "measured": found}
+    given.json.write_text(json.dumps(report, indent=1) + "\n")
     print(f"written: {given.json}")
 
 

@@ -3,6 +3,10 @@
 # PYTHON=python3.12 chooses the interpreter; EXTRA=cuda or EXTRA=tpu brings JAX for an accelerator,
 # which a .venv keeps until EXTRA=cpu takes it back.
 
+# Large pages for the large buffers of a step, one twentieth of its time on a CPU: where the kernel
+# gives them only to who asks, as most do (benchmarks/README.md).
+export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
+
 set_up() {
   local python=${PYTHON:-python3} dev=${1:-} extra=${EXTRA:-} version stamp found
   found=$(cat .venv/stamp 2>/dev/null || true)
