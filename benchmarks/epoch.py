@@ -50,10 +50,9 @@ def loop(given: argparse.Namespace, spec: str) -> float:
     rows = map(json.loads, (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines())
     ends = {row["step"]: row["timing"]["seconds"] for row in rows if row["split"] == "train"}
   # The rows of one dispatch are written together; the first long wait after the warm-up ends one.
-  waits = {step: ends[step + 1] - ends[step] for step in ends if step + 1 in ends}
-  long = max(waits.values()) / 2
-  first = next(step for step in sorted(waits) if step >= WARM_UP and waits[step] > long)
   last = max(ends)
+  waits = {step: ends[step + 1] - ends[step] for step in range(WARM_UP, last)}
+  first = next(step for step, wait in waits.items() if wait > max(waits.values()) / 2)
   return (ends[last] - ends[first]) / (last - first)
 
 

@@ -17,6 +17,7 @@ and read once forward, it and its gradient read, and the gradient written, once 
 """
 
 import argparse
+import importlib.util
 import math
 import statistics
 from typing import Any
@@ -104,6 +105,8 @@ def main() -> None:
   parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
   parser.add_argument("--steps", type=int, default=4, help="of one measurement, in one dispatch")
   given = parser.parse_args()
+  if not importlib.util.find_spec("torch"):
+    raise SystemExit("error: this compares with PyTorch: pip install -e '.[torch]'")
   nets, gpu = common.known_nets(given.nets), bool(common.machine()["gpu"])
   asked = {"nets": nets, "batch": given.batch, "dtype": given.dtype}
   with common.children({"floor": common.Child(__file__, asked)}) as about:
@@ -130,8 +133,8 @@ def show(net: str, given: argparse.Namespace, milliseconds: dict, floors: dict) 
   for way, found in milliseconds.items():
     row = [way]
     for what, times in found.items():
-      best = min((other[what] for other in peers), default=math.nan)
-      row += [common.spread(times), f"{best / medians[way][what]:.2f}"]
+      best = [other[what] for other in peers]
+      row += [common.spread(times), f"{min(best) / medians[way][what]:.2f}" if best else "-"]
     train = medians[way]["train"]
     rows.append([*row, f"{1e3 * given.batch / train:.0f}", f"{train / floors[bound]:.1f}"])
   common.table(

@@ -1,0 +1,56 @@
+"""The benchmarks run. What they find is not asserted, but for memory, which is planned."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def run(repository, script, *flags):
+  command = [sys.executable, f"benchmarks/{script}.py", *flags]
+  return subprocess.run(command, cwd=repository, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("script", ["step", "startup", "memory", "epoch", "scaling", "seeds"])
+def test_help(repository, script):
+  done = run(repository, script, "--help")
+  assert done.returncode == 0, done.stderr
+  assert f"python benchmarks/{script}.py" in done.stdout
+
+
+def test_an_unknown_net_is_refused(repository):
+  done = run(repository, "memory", "--nets=resnet21")
+  assert done.returncode == 1
+  assert done.stderr.startswith("error: the net 'resnet21' is unknown; choose from resnet20, ")
+
+
+def test_memory(repository, tmp_path):
+  path = tmp_path / "memory.json"
+  done = run(repository, "memory", "--nets=resnet20", "--batch=2", f"--json={path}")
+  assert done.returncode == 0, done.stderr
+  assert "remat=unit" in done.stdout
+  report = json.loads(path.read_text())
+  peaks = report["measured"]["resnet20, batch 2"]
+  assert 0 < peaks["unit"] < peaks["none"]
+  assert report["machine"]["versions"]["jax"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["resnet20", "preact164", "resnet50"])
+def test_the_peer_is_the_same_net(repository, monkeypatch, net):
+  pytest.importorskip("torch")
+  monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+  monkeypatch.chdir(repository)
+  import common
+  import peer
+
+  from resnet_jax import describe
+  from resnet_jax.config import load_file
+  from resnet_jax.models.resnet import units_per_stage
+
+  spec, size = common.NETS[net]
+  config = load_file(spec).model
+  theirs = peer.Net(config, units_per_stage(config), 3, 10)
+  ours = describe.network(config, (size, size, 3), 10)
+  assert sum(p.numel() for p in theirs.parameters()) == ours["params"]
