@@ -20,20 +20,22 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from typing import Any
 
 import common
 
-WARM_UP = 20  # steps that are not timed: they compile, and find how many make two seconds
+LOG_EVERY = 20
+WARM_UP = 40  # steps that are not timed: they compile, find how many make two seconds, write a row
 
 
 def loop(given: argparse.Namespace, spec: str) -> float:
-  """Seconds a step of the real loop, between the rows of two steps: dispatches end where rows do."""
+  """Seconds a step of the real loop, between two of its rows: a dispatch ends where a row does."""
   with tempfile.TemporaryDirectory() as workdir:
     flags = {
       "train.steps": WARM_UP + given.steps,
-      "train.log_every": WARM_UP,
+      "train.log_every": LOG_EVERY,
       "train.eval_every": WARM_UP + given.steps,
       "train.checkpoint_every": WARM_UP + given.steps // 2,
       "data.batch_size": given.batch,
@@ -56,14 +58,19 @@ def child(given: dict[str, Any]) -> None:
   """The bare step or the peer, ready to take steps when told."""
   import ours
 
+  from resnet_jax.train import DISPATCH_SECONDS, MOST
+
   spec, size = common.NETS[given["net"]]
   config = ours.config(spec, {"dtype": given["dtype"]})
   if given["way"] == "step":
     trainer = ours.Trainer(config, size, given["batch"])
-    steps, count = given["steps"], given["dispatch"]
-    for number in (1, count):
-      trainer.steps(number)
-    common.serve({}, lambda _: [trainer.steps(count) for _ in range(steps // count)])
+    trainer.steps(1)
+    begin = time.perf_counter()
+    trainer.steps(2)
+    count = int(DISPATCH_SECONDS / ((time.perf_counter() - begin) / 2))
+    count = max(1, min(count, MOST, given["steps"]))
+    whole, rest = divmod(given["steps"], count)
+    common.serve({}, lambda _: [trainer.steps(n) for n in [count] * whole + [rest] * (rest > 0)])
     return
   peer_steps = peer_trainer(config, given)
   common.serve({}, lambda _: peer_steps(given["steps"]))
@@ -125,9 +132,6 @@ def main() -> None:
   parser.add_argument("--net", default="resnet20", help=", ".join(common.NETS))
   parser.add_argument("--batch", type=int, default=128)
   parser.add_argument("--steps", type=int, default=60, help="of one measurement")
-  parser.add_argument(
-    "--dispatch", type=int, default=4, help="steps in one, as many as two seconds"
-  )
   parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
   parser.add_argument("--peer", default="channels_last", help="a way of step.py")
   given = parser.parse_args()

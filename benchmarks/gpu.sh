@@ -31,5 +31,5 @@ XLA_FLAGS=--xla_gpu_enable_command_buffer= \
   measure no-command-buffers 40 step.py --nets=resnet110 --batch=128 $bf16 --steps=50 --ways=ours
 XLA_FLAGS=--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,CONDITIONAL,WHILE \
   measure while-command-buffers 40 step.py --nets=resnet110 --batch=128 $bf16 --steps=50 --ways=ours
-measure epoch 120 epoch.py --net=resnet110 --dtype=bfloat16 --steps=2000 --dispatch=250 --repeats=1 \
+measure epoch 120 epoch.py --net=resnet110 --dtype=bfloat16 --steps=2000 --repeats=1 \
   --peer=channels_last+compile+amp

@@ -128,7 +128,7 @@ def dispatch(task: Task, most: int) -> Callable:
 
   def run(state: TrainState, examples: Examples, count: jax.Array):
     chosen = order.batch_indices(
-      task.key(1), state.step, most, task.batch_size, len(examples.labels)
+      task.key(1), state.step, most, task.batch_size, len(examples.labels), count
     )
     empty = {
       "loss": jnp.zeros(most, task.dtype),

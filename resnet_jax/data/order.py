@@ -10,7 +10,12 @@ import jax.numpy as jnp
 
 
 def batch_indices(
-  key: jax.Array, first_step: jax.Array | int, steps: int, batch_size: int, examples: int
+  key: jax.Array,
+  first_step: jax.Array | int,
+  steps: int,
+  batch_size: int,
+  examples: int,
+  count: jax.Array | int | None = None,
 ) -> jax.Array:
   """Which examples `steps` consecutive steps see.
 
@@ -22,9 +27,10 @@ def batch_indices(
     steps: how many steps, static.
     batch_size: examples a step, static.
     examples: how many there are, static; `examples * batch_size` below 2**31.
+    count: how many of the steps are asked for, all where None; may be traced.
 
   Returns:
-    int32 [steps, batch_size], each in [0, examples).
+    int32 [steps, batch_size], each in [0, examples); of the first `count` steps alone.
   """
   span = steps * batch_size
   if max(examples * batch_size, examples + span) >= 2**31:
@@ -35,9 +41,14 @@ def batch_indices(
   epochs, offset = jnp.divmod(remainder * batch_size, examples)
   first_epoch = rounds * batch_size + epochs
 
-  touched = (span + examples - 2) // examples + 1  # if the first step begins at an epoch's end
-  line = jax.vmap(lambda epoch: _permutation(key, epoch, examples))(
-    first_epoch + jnp.arange(touched, dtype=jnp.int32)
+  most = (span + examples - 2) // examples + 1  # if the first step begins at an epoch's end
+  asked = steps if count is None else count
+  touched = (offset + asked * batch_size - 1) // examples + 1
+  line = jax.lax.fori_loop(
+    0,
+    touched,
+    lambda i, line: line.at[i].set(_permutation(key, first_epoch + i, examples)),
+    jnp.zeros((most, examples), jnp.int32),
   )
   indices = jax.lax.dynamic_slice_in_dim(line.reshape(-1), offset, span)
   return indices.reshape(steps, batch_size)

@@ -27,6 +27,13 @@ def test_steps_do_not_depend_on_where_a_dispatch_begins(first):
   np.testing.assert_array_equal(part, whole[first : first + 6])
 
 
+@pytest.mark.parametrize("count", range(1, 7))
+def test_the_first_steps_of_a_dispatch_are_all_that_is_asked_for(count):
+  for first in range(11):
+    part = jax.jit(lambda step, count: batch_indices(KEY, step, 6, 4, 11, count))(first, count)
+    np.testing.assert_array_equal(part[:count], batch_indices(KEY, first, count, 4, 11))
+
+
 def test_far_beyond_int32_positions():
   step, batch, examples = 2**31 - 100, 512, 50_000
   chosen = np.asarray(batch_indices(KEY, step, 3, batch, examples)).ravel()
