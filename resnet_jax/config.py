@@ -20,10 +20,13 @@ from ml_collections import config_dict
 from resnet_jax.errors import UserError
 
 # Settings whose default is None: the data set's own value is used.
-_OPTIONAL = {"data.pad": int, "data.flip": bool}
+_OPTIONAL = {"data.pad": int, "data.flip": bool, "data.workers": int}
 _NOT_NEGATIVE = (
   "seed",
+  "data.color_jitter",
+  "data.lighting",
   "data.pad",
+  "data.workers",
   "model.norm.group_size",
   "optim.drop_factor",
   "optim.momentum",
@@ -58,6 +61,7 @@ def default_config() -> ml_collections.ConfigDict:
   config.model.after_add = "original"  # f and the order in F: see models/units.py
   config.model.projection = "A"  # where the shape changes: A, B, C
   config.model.stride_on = "1x1"  # the bottleneck's convolution that strides: 1x1, 3x3
+  config.model.pool_padding = "both"  # of the imagenet stem's pool: both sides, or the end (Caffe)
   config.model.init = "msra"  # msra, msra_fan_out, xavier, pytorch
   config.model.dtype = "float32"  # of the computation; parameters are float32
   config.model.remat = "norm"  # what the backward pass computes again: none, norm, unit
@@ -68,14 +72,21 @@ def default_config() -> ml_collections.ConfigDict:
   config.model.norm.group_size = 0  # examples that share statistics; 0: the whole batch
 
   config.data = ml_collections.ConfigDict()
-  config.data.name = "cifar10"  # digits, or any prepared TFDS image-classification set
-  config.data.dir = ""  # of the prepared TFDS sets; TFDS_DATA_DIR where it is empty
+  # digits, any prepared TFDS image-classification set, folder or list (photographs on disk)
+  config.data.name = "cifar10"
+  config.data.dir = ""  # of the photographs, or of the TFDS sets (TFDS_DATA_DIR where it is empty)
   config.data.train_split = "train"
   config.data.test_split = "test"
   config.data.batch_size = 128
   config.data.pad = config_dict.placeholder(int)  # pixels; None: the data set's own
   config.data.flip = config_dict.placeholder(bool)  # None: the data set's own
-  config.data.normalize = "pixel_mean"  # pixel_mean, channel_mean_std
+  config.data.normalize = "pixel_mean"  # pixel_mean, channel_mean_std, imagenet, caffe
+  # Of photographs, which differ in size: how training crops them, and what the crop measures.
+  config.data.image_size = 224
+  config.data.crop = "scale_aspect"  # scale, scale_aspect
+  config.data.color_jitter = 0.0  # most relative change of brightness, contrast and saturation
+  config.data.lighting = 0.0  # deviation of the PCA noise, in shares of the eigenvalues
+  config.data.workers = config_dict.placeholder(int)  # processes that decode; None: one a core
 
   # A duration may be a number or a text, so ml_collections must not insist on the default's
   # type in these two groups; `check` does.
@@ -138,7 +149,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise UserError(f"config.{key}={value!r} is of type {type(value).__name__}, not {names}")
     if isinstance(value, float) and not math.isfinite(value):
       raise UserError(f"config.{key}={value} is not a finite number")
-  for key in ("data.batch_size", "optim.learning_rate"):
+  for key in ("data.batch_size", "data.image_size", "optim.learning_rate"):
     if given[key] <= 0:
       raise UserError(f"config.{key}={given[key]} must be above 0")
   for key in _NOT_NEGATIVE:

@@ -11,7 +11,13 @@ import numpy as np
 
 from resnet_jax import errors
 
-KINDS = ("pixel_mean", "channel_mean_std")
+# Constants, of images scaled to [0, 1]: the mean, and what the difference is multiplied by.
+# Torch's weights expect the first; Caffe's a mean subtracted from values of 0 to 255.
+CONSTANTS = {
+  "imagenet": ((0.485, 0.456, 0.406), (1 / 0.229, 1 / 0.224, 1 / 0.225)),
+  "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (255.0, 255.0, 255.0)),
+}
+KINDS = ("pixel_mean", "channel_mean_std", *CONSTANTS)
 
 
 def check(kind: str) -> None:
@@ -25,8 +31,8 @@ def normalization(train_images: np.ndarray, kind: str) -> tuple[Any, Any]:
 
   Args:
     train_images: uint8 [N, H, W, C].
-    kind: "pixel_mean", the papers' per-pixel mean, or "channel_mean_std", the mean and deviation
-      of each channel, as in the authors' Torch release.
+    kind: "pixel_mean", the papers' per-pixel mean; "channel_mean_std", the mean and deviation
+      of each channel, as in the authors' Torch release; or one of `CONSTANTS`.
 
   Returns:
     mean and scale, float32: [H, W, C] and [1], or both [C].
@@ -35,6 +41,9 @@ def normalization(train_images: np.ndarray, kind: str) -> tuple[Any, Any]:
     UserError: unknown kind.
   """
   check(kind)
+  if kind in CONSTANTS:
+    mean, scale = CONSTANTS[kind]
+    return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
   if kind == "pixel_mean":
     total = train_images.sum(axis=0, dtype=np.int64)
     return np.float32(total / (255 * len(train_images))), np.ones(1, np.float32)

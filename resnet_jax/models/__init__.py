@@ -23,6 +23,7 @@ CHOICES: dict[str, Collection[str]] = {
   "after_add": AFTER_ADD,
   "projection": PROJECTIONS,
   "stride_on": ("1x1", "3x3"),
+  "pool_padding": resnet.POOL_PADDING,
   "init": KERNEL,
   "remat": resnet.REMAT,
   "dtype": ("float32", "bfloat16", "float64"),

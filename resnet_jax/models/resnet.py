@@ -18,6 +18,9 @@ IMAGENET_STAGES = {
   "basic": {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)},
   "bottleneck": {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)},
 }
+# The 3x3/2 pool of an even map needs one more row and column: Torch puts one on each side, and
+# the last windows never reach the second; Caffe puts one at the end, which shifts all windows.
+POOL_PADDING = {"both": (1, 1), "end": (0, 1)}
 # What the backward pass computes again in each unit instead of keeping it.
 REMAT = {
   "none": None,  # nothing
@@ -108,12 +111,13 @@ class Stem(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    cifar = self.config.family == "cifar"
+    config = self.config
+    cifar = config.family == "cifar"
     kernel, strides = (3, 1) if cifar else (7, 2)
-    x = Conv(WIDTHS[self.config.family][0], kernel, strides, self.config, name="conv")(x)
-    x = BatchNorm(**self.config.norm, use_running_average=not self.train, name="bn")(x)
+    x = Conv(WIDTHS[config.family][0], kernel, strides, config, name="conv")(x)
+    x = BatchNorm(**config.norm, use_running_average=not self.train, name="bn")(x)
     x = nn.relu(x)
-    return x if cifar else nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+    return x if cifar else nn.max_pool(x, (3, 3), (2, 2), [POOL_PADDING[config.pool_padding]] * 2)
 
 
 class Stage(nn.Module):
@@ -171,6 +175,10 @@ REFUSED: list[tuple[dict[str, tuple[str, ...]], str]] = [
   (
     {"shortcut": ("none",), "projection": ("C",)},
     "a plain net has no shortcut to project; leave projection at A or B",
+  ),
+  (
+    {"family": ("cifar",), "pool_padding": ("end",)},
+    "CIFAR nets have no pool; leave pool_padding at both",
   ),
 ]
 
