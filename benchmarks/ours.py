@@ -12,7 +12,7 @@ import numpy as np
 from resnet_jax import compilation, models, optim, steps
 from resnet_jax.config import load_file
 from resnet_jax.data import augment
-from resnet_jax.train import MOST
+from resnet_jax.feed import MOST
 
 CLASSES, EXAMPLES = 10, 1024
 

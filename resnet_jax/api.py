@@ -1,15 +1,20 @@
 """Runs as objects, for a notebook: load one, apply it, evaluate it."""
 
+import dataclasses
+import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import evaluation as evaluation_lib
-from resnet_jax import metrics, results, train, workdir
+from resnet_jax import data, evaluation, feed, mesh, metrics, precise_bn, results, steps, views
+from resnet_jax import setup as setup_lib
+from resnet_jax import workdir as workdir_lib
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.data import augment
 from resnet_jax.errors import UserError
@@ -20,22 +25,55 @@ class Run(NamedTuple):
   """A trained network: `run(images)` gives logits."""
 
   config: Any
-  model: ResNet
+  task: steps.Task
   variables: dict[str, Any]  # params and batch_stats, for model.apply
   step: int
-  setup: train.Setup
+  info: data.Info
+  normalization: tuple[Any, Any]
+  fingerprint: str  # of the data it was trained on; empty where it came from elsewhere
+
+  @property
+  def model(self) -> ResNet:
+    """The network itself."""
+    return self.task.model
 
   def __call__(self, images) -> Any:
     """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes]."""
-    test = self.setup.test
+    return self.model.apply(self.variables, self.normalize(images))
+
+  def normalize(self, images) -> jax.Array:
+    """uint8 images [N, H, W, C] as the network takes them."""
     if images.dtype != np.uint8:
       raise UserError(f"images of type {images.dtype}; give uint8, 0 to 255, as load_data does")
-    images = augment.normalize(jnp.asarray(images), test.mean, test.scale, self.setup.task.dtype)
-    return self.model.apply(self.variables, images)
+    return augment.normalize(jnp.asarray(images), *self.normalization, self.task.dtype)
+
+
+def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
+  """The network in a run's folder, or in a weights file that `resnet_jax.convert` reads.
+
+  Raises:
+    UserError: there is none, or it cannot be read.
+  """
+  path = pathlib.Path(model)
+  if not path.is_file():
+    if not path.is_dir():
+      raise UserError(f"--model={model} is neither a run's folder nor a weights file")
+    return load_run(path, checkpoint)
+  if checkpoint != "last":
+    raise UserError(f"--checkpoint={checkpoint} is for runs; {model} is a weights file")
+  from resnet_jax import convert
+
+  config, variables, _ = convert.load_weights(path)
+  classes = variables["params"]["classifier"]["bias"].size
+  info = data.of_weights(config.data, classes)
+  normalization = augment.normalization(None, config.data.normalize)
+  return Run(config, _task(config, info), variables, 0, info, normalization, "")
 
 
 def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", config=None) -> Run:
   """The network that the run in `directory` has trained; nothing there is written.
+
+  The data set is read only where the normalization comes from it.
 
   Args:
     directory: the run's workdir.
@@ -47,27 +85,58 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
       or training set.
   """
   path, checkpoint = pathlib.Path(directory), str(checkpoint)
-  own = workdir.read_config(path)
+  own = workdir_lib.read_config(path)
   if own is None:
     raise UserError(f"--workdir={path} holds no run")
   if config is not None:
     config_lib.check(config)
-    workdir.refuse_other_network(own, config)
-  setup = train.setup(own if config is None else config)
+    workdir_lib.refuse_other_network(own, config)
   checkpoints = Checkpoints(path, lambda text: print(f"warning: {text}"))
-  if checkpoint not in ("last", "best") and not checkpoint.isdecimal():
-    raise UserError(f"--checkpoint={checkpoint!r} is unknown; write last, best or a step")
-  step = int(checkpoint) if checkpoint.isdecimal() else None
-  if checkpoint == "best":
-    step = _best_step(path, checkpoints.steps())
-  restored = checkpoints.restore(setup.template, step)
+  step = _step(path, checkpoint, checkpoints)
+  config = own if config is None else config
+  setup_lib.use_type(config)
+  info = _info(path, config)
+  task = _task(config, info)
+  here = mesh.replicated(mesh.build())
+  restored = checkpoints.restore(setup_lib.template(task, info.shape, here), step)
   if not restored:
     there = ", ".join(map(str, checkpoints.steps())) or "none"
     raise UserError(f"{path} has no whole checkpoint {checkpoint!r}; there are: {there}")
   state, position = restored
-  if setup.config.data.test_split == own.data.test_split:
-    workdir.refuse_other_data(own, setup.dataset, position["data"])
-  return Run(setup.config, setup.task.model, state.variables, position["step"], setup)
+  normalization = jax.device_put(_normalization(config, own, position["data"]), here)
+  return Run(config, task, state.variables, position["step"], info, normalization, position["data"])
+
+
+def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int | None:
+  """The step that `checkpoint` names; None for the newest."""
+  if checkpoint not in ("last", "best") and not checkpoint.isdecimal():
+    raise UserError(f"--checkpoint={checkpoint!r} is unknown; write last, best or a step")
+  if checkpoint == "best":
+    return _best_step(path, checkpoints.steps())
+  return int(checkpoint) if checkpoint.isdecimal() else None
+
+
+def _info(path: pathlib.Path, config) -> data.Info:
+  """What the run knows of its data set, which need not be here."""
+  try:
+    recorded = json.loads((path / "result.json").read_text())["data"]
+    return data.recorded(config.data, tuple(recorded["shape"]), tuple(recorded["classes"]))
+  except (OSError, ValueError, KeyError, TypeError):
+    return data.info(config.data)
+
+
+def _task(config, info: data.Info) -> steps.Task:
+  _, learning_rate = setup_lib.plan(config, config.data.batch_size)
+  return setup_lib.build_task(config, info, learning_rate)
+
+
+def _normalization(config, own, fingerprint: str) -> tuple[Any, Any]:
+  if config.data.normalize in augment.CONSTANTS:
+    return augment.normalization(None, config.data.normalize)
+  dataset = data.load(config.data)
+  if config.data.test_split == own.data.test_split:
+    workdir_lib.refuse_other_data(own, dataset, fingerprint)
+  return augment.normalization(dataset.images, config.data.normalize)
 
 
 def _best_step(path: pathlib.Path, kept: list[int]) -> int:
@@ -79,23 +148,68 @@ def _best_step(path: pathlib.Path, kept: list[int]) -> int:
   return min(errors, key=errors.__getitem__)
 
 
-def evaluate(config, directory, checkpoint: str = "last", predictions: str | None = None):
-  """Prints a run's test error; saves predictions and labels for every example where asked to."""
+@dataclasses.dataclass(frozen=True)
+class Test:
+  """How runs are tested: the views of each example, and what BN's statistics are taken from."""
+
+  view: str = "single"
+  precise_bn: int = 0  # training batches; 0: the statistics that training left
+
+  def check(self) -> None:
+    """Raises a UserError for a test that there is not."""
+    views.check(self.view)
+    if self.precise_bn < 0:
+      raise UserError(f"--precise_bn={self.precise_bn} must be 0 or more batches")
+
+
+def evaluate(
+  config,
+  directories: Sequence[str | os.PathLike],
+  checkpoint: str = "last",
+  predictions: str | None = None,
+  test: Test = Test(),
+):
+  """Prints the test error of a run, or of an ensemble, whose probabilities are averaged.
+
+  Saves predictions and labels for every example where asked to.
+
+  Raises:
+    UserError: a run cannot be loaded, or is of other data than the first.
+  """
   if predictions and not os.access(pathlib.Path(predictions).parent, os.W_OK):
     raise UserError(f"--predictions={predictions} cannot be written: name a folder that can")
-  run = load_run(directory, checkpoint, config)
-  evaluation = evaluation_lib.evaluate(run.setup.task, run.variables, run.setup.test)
-  assert evaluation is not None
-  labels = run.setup.dataset.test.labels
-  wrong = int(np.sum(evaluation.predictions != labels))
+  test.check()
+  runs = [load_run(directory, checkpoint, config) for directory in directories]
+  for directory, run in zip(directories, runs, strict=True):
+    if run.info.classes != runs[0].info.classes:
+      raise UserError(f"{directory} tells other classes apart than {directories[0]} does")
+  scores = None
+  for run in runs:
+    setup = setup_lib.setup(run.config)._replace(normalization=run.normalization)
+    if scores is None:
+      scores = evaluation.Scores(setup.dataset.test_examples, len(run.info.classes))
+    _score(scores, run, setup, test)
+  assert scores is not None
+  found = evaluation.summarize(scores)
+  wrong = int(np.sum(found.predictions != found.labels))
+  top5 = f", top-5 {found.top5_error:.2f} %" if len(runs[0].info.classes) > 5 else ""
   print(
-    f"step {run.step}: test error {evaluation.error:.2f} % ({wrong} of {len(labels)}), "
-    f"loss {evaluation.loss:.4f}"
+    f"step {', '.join(str(run.step) for run in runs)}: test error {found.error:.2f} % ({wrong} of "
+    f"{len(found.labels)}){top5}, loss {found.loss:.4f}"
   )
   if predictions:
     try:
-      path = pathlib.Path(predictions)
-      results.write_predictions(path, evaluation.predictions, labels, run.step)
+      results.write_predictions(
+        pathlib.Path(predictions), found.predictions, found.labels, runs[0].step
+      )
     except OSError as error:
       raise UserError(f"--predictions={predictions} cannot be written: {error.strerror}") from None
-  return evaluation
+  return found
+
+
+def _score(scores: evaluation.Scores, run: Run, setup: setup_lib.Setup, test: Test) -> None:
+  variables = run.variables
+  if test.precise_bn:
+    source = feed.build(setup)
+    variables = precise_bn.recompute(setup.task, variables, source.batches(), test.precise_bn)
+  evaluation.add(scores, setup.task, variables, views.groups(setup, test.view))

@@ -99,13 +99,18 @@ def default_config() -> ml_collections.ConfigDict:
   config.optim.drop_at = "50%, 75%"  # schedule=step: where the rate is multiplied ...
   config.optim.drop_factor = 0.1  # ... by this
   config.optim.warmup = "0 steps"
-  config.optim.warmup_learning_rate = 0.01  # constant while warming up ([R] 4.2)
+  config.optim.warmup_learning_rate = 0.01  # while warming up ([R] 4.2) ...
+  config.optim.warmup_schedule = "constant"  # ... or where it begins to rise: constant, linear
 
   config.train = ml_collections.ConfigDict(type_safe=False)
   config.train.steps = "64000 steps"
   config.train.log_every = "100 steps"
   config.train.eval_every = "1000 steps"
   config.train.checkpoint_every = "1000 steps"
+
+  config.finetune = ml_collections.ConfigDict()
+  config.finetune.weights = ""  # a run's folder or a weights file to begin from; "": from scratch
+  config.finetune.frozen = ""  # parts that stay as they are, as "stem, stage1"
   return config.lock()
 
 

@@ -1,8 +1,8 @@
-"""The error of a network on a split, every example counted once."""
+"""The error of a network on a split, every example counted once, over one view of it or several."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,32 +12,97 @@ from resnet_jax import steps
 BATCH = 512
 
 
+class Group(NamedTuple):
+  """Images of one shape to be classified together."""
+
+  examples: steps.Examples
+  chosen: np.ndarray | None  # of the examples; all where None
+  numbers: np.ndarray  # int [n], the split's example that each shows; what follows is padding
+  labels: np.ndarray  # int32 [n]
+
+
+class Scores:
+  """What networks think of every example of a split, summed over views and networks.
+
+  The probabilities are averaged, as in the papers' 10-crop and multi-scale tests.
+  """
+
+  def __init__(self, examples: int, classes: int):
+    self.log_sum = np.full((examples, classes), -np.inf)
+    self.views = np.zeros(examples, int)
+    self.labels = np.full(examples, -1, np.int32)
+
+  def add(self, logits: np.ndarray, group: Group) -> None:
+    """Adds the logits, [n or more, classes], of a group."""
+    logits = np.asarray(logits[: len(group.numbers)], np.float64)
+    top = logits.max(1, keepdims=True)
+    log = logits - top - np.log(np.exp(logits - top).sum(1, keepdims=True))
+    np.logaddexp.at(self.log_sum, group.numbers, log)
+    np.add.at(self.views, group.numbers, 1)
+    self.labels[group.numbers] = group.labels
+
+
 class Evaluation(NamedTuple):
-  """Of a whole split: the error in percent, the mean loss, the class predicted for each example."""
+  """Of a whole split: errors in percent, the mean loss, and for each example the class predicted
+  (-1: it could not be read, which counts as an error) and the right one.
+  """
 
   error: float
+  top5_error: float
   loss: float
   predictions: np.ndarray
+  labels: np.ndarray
+
+
+def summarize(scores: Scores) -> Evaluation:
+  """The errors that scores come to."""
+  read, rows = scores.views > 0, np.arange(len(scores.labels))
+  predictions = np.where(read, scores.log_sum.argmax(1), -1).astype(np.int32)
+  right = scores.log_sum[rows, np.maximum(scores.labels, 0)]
+  above = (scores.log_sum > right[:, None]).sum(1)  # classes that score more than the right one
+  losses = np.log(scores.views[read]) - right[read]
+  return Evaluation(
+    error=_percent(~read | (predictions != scores.labels)),
+    top5_error=_percent(~read | ~(above < 5)),
+    loss=float(losses.mean()) if len(losses) else math.nan,
+    predictions=predictions,
+    labels=scores.labels,
+  )
+
+
+def _percent(wrong: np.ndarray) -> float:
+  return 100 * int(wrong.sum()) / len(wrong)
 
 
 def evaluate(
-  task: steps.Task, variables, examples: steps.Examples, interrupted: Callable = lambda: None
+  task: steps.Task,
+  variables,
+  groups: Iterable[Group],
+  examples: int,
+  interrupted: Callable = lambda: None,
 ) -> Evaluation | None:
-  """Counts every example of a split exactly once; None where `interrupted()` came true."""
-  total = len(examples.labels)
-  devices = jax.device_count()
-  batch = math.ceil(min(total, BATCH) / devices) * devices
-  predictions, losses = [], []
-  for first in range(0, total, batch):
+  """Of one network; None where `interrupted()` came true."""
+  scores = Scores(examples, task.model.classes)
+  return summarize(scores) if add(scores, task, variables, groups, interrupted) else None
+
+
+def add(scores: Scores, task, variables, groups, interrupted: Callable = lambda: None) -> bool:
+  """Adds what one network thinks of the groups; whether it came to their end."""
+  for group in groups:
     if interrupted():
-      return None
-    chosen = np.minimum(np.arange(first, first + batch), total - 1)  # what is beyond is cut below
-    predicted, loss = _eval_step(task, variables, examples, chosen)
-    predictions.append(np.asarray(predicted))
-    losses.append(np.asarray(loss, np.float64))
-  predicted, loss = np.concatenate(predictions)[:total], np.concatenate(losses)[:total]
-  wrong = int(np.sum(predicted != np.asarray(examples.labels)))
-  return Evaluation(100 * wrong / total, float(loss.mean()), predicted)
+      return False
+    scores.add(np.asarray(_eval_step(task, variables, group.examples, group.chosen)), group)
+  return True
 
 
-_eval_step = jax.jit(steps.eval_step, static_argnums=0)
+def resident(examples: steps.Examples, labels: np.ndarray) -> Iterator[Group]:
+  """A split that lies on the devices, of which `labels` are on the host, in batches."""
+  total, devices = len(labels), jax.device_count()
+  batch = math.ceil(min(total, BATCH) / devices) * devices
+  for first in range(0, total, batch):
+    chosen = np.arange(first, first + batch)
+    numbers = chosen[chosen < total]
+    yield Group(examples, np.minimum(chosen, total - 1), numbers, labels[numbers])
+
+
+_eval_step: Any = jax.jit(steps.eval_step, static_argnums=0)

@@ -32,9 +32,20 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "With --mode=eval: last,
 _PREDICTIONS = flags.DEFINE_string(
   "predictions", None, "With --mode=eval: an .npz file to save the prediction for every example in."
 )
+_TEST = flags.DEFINE_string(
+  "test", "single", "With --mode=eval: views of a photograph: single, 320, 10-crop, multi-scale."
+)
+_PRECISE_BN = flags.DEFINE_integer(
+  "precise_bn", 0, "With --mode=eval: training batches to compute BN's statistics from anew."
+)
+_ENSEMBLE = flags.DEFINE_list(
+  "ensemble", [], "With --mode=eval: more workdirs, whose probabilities are averaged with it."
+)
 _PROFILE = flags.DEFINE_bool("profile", False, "Record a trace of a few steps in WORKDIR/profile.")
 # The flags that belong to one mode; under another they would do nothing, which is refused.
-_MODES = {"json": "describe", "checkpoint": "eval", "predictions": "eval", "profile": "train"}
+_MODES = {"json": "describe", "profile": "train"} | dict.fromkeys(
+  ("checkpoint", "predictions", "test", "precise_bn", "ensemble"), "eval"
+)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -106,7 +117,13 @@ def _train(config) -> None:
 def _evaluate(config) -> None:
   from resnet_jax import api
 
-  api.evaluate(config, _WORKDIR.value, _CHECKPOINT.value, _PREDICTIONS.value)
+  api.evaluate(
+    config,
+    [str(_WORKDIR.value), *_ENSEMBLE.value],
+    _CHECKPOINT.value,
+    _PREDICTIONS.value,
+    api.Test(_TEST.value, _PRECISE_BN.value),
+  )
 
 
 def _describe(config) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -10,6 +11,7 @@ from resnet_jax import errors
 from resnet_jax.errors import UserError
 
 SCHEDULES = ("step", "cosine", "constant")
+WARMUPS = ("constant", "linear")
 
 
 def schedule(config, total: int, batch_size: int, examples: int) -> Callable:
@@ -40,22 +42,35 @@ def schedule(config, total: int, batch_size: int, examples: int) -> Callable:
     main = lambda step: jnp.full_like(step, rate, dtype=float)
   else:
     raise errors.unknown("optim.schedule", config.schedule, SCHEDULES)
-  warmup = steps(config.warmup, "warmup")
-  return lambda step: jnp.where(step < warmup, config.warmup_learning_rate, main(step))
+  if config.warmup_schedule not in WARMUPS:
+    raise errors.unknown("optim.warmup_schedule", config.warmup_schedule, WARMUPS)
+  first, warmup = config.warmup_learning_rate, steps(config.warmup, "warmup")
+  rise = (rate - first) / max(warmup, 1) if config.warmup_schedule == "linear" else 0.0
+  return lambda step: jnp.where(step < warmup, first + rise * step, main(step))
 
 
-def build(config, learning_rate: Callable) -> optax.GradientTransformation:
+def build(config, learning_rate: Callable, frozen=()) -> optax.GradientTransformation:
   """SGD with weight decay on every parameter: v := m v + lr (g + decay w), w := w - v.
 
   The rate is inside the velocity, as in Caffe: when it drops, the velocity keeps its size.
+
+  Args:
+    config: `config.optim`.
+    learning_rate: of a step.
+    frozen: the parts of the network that stay as they are, such as "stem".
 
   Raises:
     UserError: a momentum of one or more, which grows without bound.
   """
   if config.momentum >= 1:
     raise UserError(f"config.optim.momentum={config.momentum} must be below 1")
-  return optax.chain(
+  sgd = optax.chain(
     optax.add_decayed_weights(config.weight_decay),
     optax.scale_by_learning_rate(learning_rate),
     optax.trace(decay=config.momentum, nesterov=config.nesterov),
   )
+  if not frozen:
+    return sgd
+  kind = lambda path, _: "frozen" if path[0].key in frozen else "training"
+  kinds = lambda params: jax.tree_util.tree_map_with_path(kind, params)
+  return optax.partition({"training": sgd, "frozen": optax.set_to_zero()}, kinds)

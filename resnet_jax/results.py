@@ -31,9 +31,11 @@ def result(setup, position, status: str) -> dict[str, Any]:
     "params": sum(leaf.size for leaf in jax.tree.leaves(setup.template.params)),
     "data": {
       "name": setup.dataset.info.name,
+      "shape": list(setup.dataset.info.shape),
+      "classes": list(setup.dataset.info.classes),
       "fingerprint": setup.dataset.fingerprint,
-      "train_examples": len(setup.dataset.train.labels),
-      "test_examples": len(setup.dataset.test.labels),
+      "train_examples": setup.dataset.train_examples,
+      "test_examples": setup.dataset.test_examples,
     },
     "device": device(),
     "versions": {"python": platform.python_version()}

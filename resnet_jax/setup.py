@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from resnet_jax import config as config_lib
-from resnet_jax import data, mesh, models, optim, steps
+from resnet_jax import data, errors, mesh, models, optim, steps
 from resnet_jax.data import augment
 from resnet_jax.errors import UserError
 
@@ -28,10 +28,16 @@ class Setup(NamedTuple):
   task: steps.Task
   durations: Durations
   learning_rate: Callable
-  train: steps.Examples
-  test: steps.Examples
+  normalization: tuple[Any, Any]
+  train: Any  # steps.Examples on the devices, or photographs to stream
+  test: Any
   template: steps.TrainState  # shapes, types and shardings
   replicated: Any
+
+  def on_devices(self, images, labels) -> steps.Examples:
+    """A batch of the host, uint8 [N, H, W, C] and int32 [N], spread over the devices."""
+    spread = lambda array: jax.make_array_from_process_local_data(self.task.batch_sharding, array)
+    return steps.Examples(spread(images), spread(labels), *self.normalization)
 
 
 def check(config) -> None:
@@ -43,9 +49,10 @@ def check(config) -> None:
   config_lib.check(config)
   models.check(config.model)
   augment.check(config.data.normalize)
-  data.info(config.data)
+  info = data.info(config.data)
+  augment.check_channels(config.data, info.shape[-1])
   _, learning_rate = plan(config, config.data.batch_size)  # of however many examples
-  optim.build(config.optim, learning_rate)
+  build_task(config, info, learning_rate)
 
 
 def setup(config) -> Setup:
@@ -55,36 +62,75 @@ def setup(config) -> Setup:
     UserError: something in the config cannot work.
   """
   check(config)
-  if config.model.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
-    jax.config.update("jax_enable_x64", True)
+  use_type(config)
   devices = mesh.build()
   dataset = data.load(config.data)
-  examples, batch_size = len(dataset.train.labels), config.data.batch_size
+  examples, batch_size = dataset.train_examples, config.data.batch_size
   if examples * batch_size >= 2**31:  # positions in the order of examples are int32
     raise UserError(
       f"config.data.batch_size={batch_size} times {examples} examples must be below 2**31"
     )
   durations, learning_rate = plan(config, examples)
   replicated = mesh.replicated(devices)
-  mean, scale = augment.normalization(dataset.train.images, config.data.normalize)
+  task = build_task(config, dataset.info, learning_rate, mesh.batched(devices))
+  normalization = jax.device_put(
+    augment.normalization(dataset.images, config.data.normalize), replicated
+  )
   train, test = (
-    jax.device_put(steps.Examples(*split, mean, scale), replicated)  # type: ignore[arg-type]
+    jax.device_put(steps.Examples(*split, *normalization), replicated)  # type: ignore[arg-type]
+    if isinstance(split, data.Split)
+    else split
     for split in (dataset.train, dataset.test)
   )
-  task = steps.Task(
-    models.build(config.model, len(dataset.info.classes)),
-    optim.build(config.optim, learning_rate),
+  return Setup(
+    config,
+    dataset,
+    task,
+    durations,
+    learning_rate,
+    normalization,
+    train,
+    test,
+    template(task, dataset.info.shape, replicated),
+    replicated,
+  )
+
+
+def use_type(config) -> None:
+  """Turns 64-bit JAX on where the model asks for it."""
+  if config.model.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+    jax.config.update("jax_enable_x64", True)
+
+
+def build_task(config, info: data.Info, learning_rate: Callable, batch_sharding=None) -> steps.Task:
+  """What stays the same from step to step.
+
+  Raises:
+    UserError: no network or no optimizer comes of the config.
+  """
+  frozen = tuple(part.strip() for part in config.finetune.frozen.split(",") if part.strip())
+  for part in frozen:
+    if part not in (known := models.parts(config.model)):
+      raise errors.unknown("config.finetune.frozen", part, known)
+  return steps.Task(
+    models.build(config.model, len(info.classes), frozen),
+    optim.build(config.optim, learning_rate, frozen),
     config.data.batch_size,
-    dataset.info.pad,
-    dataset.info.flip,
+    info.pad,
+    info.flip,
     config.seed,
-    mesh.batched(devices),
+    batch_sharding,
+    config.data.color_jitter,
+    config.data.lighting,
   )
-  shapes = jax.eval_shape(lambda: steps.init(task, dataset.info.shape))
-  template = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), shapes
+
+
+def template(task: steps.Task, shape: tuple[int, int, int], sharding) -> steps.TrainState:
+  """The shapes and types of the state of a task, for images of [H, W, C]."""
+  shapes = jax.eval_shape(lambda: steps.init(task, shape))
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
   )
-  return Setup(config, dataset, task, durations, learning_rate, train, test, template, replicated)
 
 
 def plan(config, examples: int) -> tuple[Durations, Callable]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
 from flax import struct
 from jax import lax
@@ -31,7 +32,10 @@ class TrainState(struct.PyTreeNode):
 
 
 class Examples(struct.PyTreeNode):
-  """A split on the device: images uint8 [N, H, W, C], labels int32 [N], and the normalization."""
+  """On the device: images uint8 [N, H, W, C], labels int32 [N], and the normalization.
+
+  Either a whole split, of which each step takes some, or one batch, of which it takes all.
+  """
 
   images: jax.Array
   labels: jax.Array
@@ -50,6 +54,8 @@ class Task:
   flip: bool
   seed: int
   batch_sharding: NamedSharding | None = None
+  color_jitter: float = 0.0
+  lighting: float = 0.0
 
   @property
   def dtype(self):
@@ -89,17 +95,33 @@ def loss_and_logits(model: ResNet, params, batch_stats, images, labels, key=None
   return loss, (logits, updated["batch_stats"])
 
 
-def train_step(task: Task, state: TrainState, examples: Examples, chosen: jax.Array):
-  """One step over the examples `chosen`, int32 [batch].
+def take(task: Task, examples: Examples, chosen: jax.Array | None):
+  """The images and labels `chosen`, int32 [batch], or all where None, spread over the devices."""
+  images, labels = examples.images, examples.labels
+  if chosen is not None:
+    images, labels = images[chosen], labels[chosen]
+  return task.spread(images), task.spread(labels)
+
+
+def augmented(task: Task, key: jax.Array, images: jax.Array, examples: Examples) -> jax.Array:
+  """What the network trains on: uint8 images normalized, jittered, cropped and mirrored."""
+  color_key, place_key = jax.random.split(key) if task.color_jitter or task.lighting else (key, key)
+  images = jnp.asarray(images, task.dtype) / 255
+  images = augment.color(color_key, images, task.color_jitter, task.lighting)
+  images = augment.center(images, examples.mean, examples.scale)
+  return augment.random_crop_flip(place_key, images, task.pad, task.flip)
+
+
+def train_step(task: Task, state: TrainState, examples: Examples, chosen: jax.Array | None = None):
+  """One step over the examples `chosen`, int32 [batch]; over all where None.
 
   Returns:
     the new state, and the step's metrics: loss; wrong, the number of images classified wrong
     in training mode; finite, whether loss, weights and statistics are.
   """
   augment_key, dropout_key = jax.random.split(jax.random.fold_in(task.key(2), state.step))
-  images, labels = task.spread(examples.images[chosen]), task.spread(examples.labels[chosen])
-  images = augment.normalize(images, examples.mean, examples.scale, task.dtype)
-  images = augment.random_crop_flip(augment_key, images, task.pad, task.flip)
+  images, labels = take(task, examples, chosen)
+  images = augmented(task, augment_key, images, examples)
 
   def objective(params):
     return loss_and_logits(task.model, params, state.batch_stats, images, labels, dropout_key)
@@ -146,10 +168,21 @@ def dispatch(task: Task, most: int) -> Callable:
   return run
 
 
-def eval_step(task: Task, variables, examples: Examples, chosen: jax.Array):
-  """The class predicted, int32 [batch], and the loss, [batch], of the examples `chosen`."""
-  images, labels = task.spread(examples.images[chosen]), task.spread(examples.labels[chosen])
+def batch_statistics(task: Task, variables, examples: Examples, chosen: jax.Array | None = None):
+  """The statistics of every BN over one batch in training mode, as a tree like `batch_stats`."""
+  images, _ = take(task, examples, chosen)
   images = augment.normalize(images, examples.mean, examples.scale, task.dtype)
-  logits: Any = task.model.apply(variables, images)
-  losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-  return logits.argmax(-1).astype(jnp.int32), losses
+  config = ml_collections.ConfigDict(task.model.config)
+  config.norm.decay = 0.0  # what is kept of each batch is its own
+  model = task.model.clone(config=ml_collections.FrozenConfigDict(config), frozen=())
+  _, updated = model.apply(
+    variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": task.key(2)}
+  )
+  return updated["batch_stats"]
+
+
+def eval_step(task: Task, variables, examples: Examples, chosen: jax.Array | None = None):
+  """The logits, [batch, classes], of the examples `chosen`; of all where None."""
+  images, _ = take(task, examples, chosen)
+  images = augment.normalize(images, examples.mean, examples.scale, task.dtype)
+  return task.model.apply(variables, images)

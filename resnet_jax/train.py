@@ -17,15 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import mesh, metrics, results, steps, workdir
+from resnet_jax import evaluation, feed, finetune, mesh, metrics, results, steps, views, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.errors import Diverged, Preempted, UserError
-from resnet_jax.evaluation import Evaluation, evaluate
 from resnet_jax.preemption import StopRequest
 from resnet_jax.progress import Progress
 from resnet_jax.setup import Setup, check, plan, setup
 
-MOST = 256  # steps in one dispatch
 DISPATCH_SECONDS = 2.0  # how long one should take, so that a signal is heeded soon
 PROFILED = 5  # steps in a trace, if no evaluation comes between
 RETRY_SECONDS = 10.0  # between attempts to write to a full disk ...
@@ -63,6 +61,7 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
   """
   path = pathlib.Path(directory)
   check(config)
+  finetune.check(config)
   mesh.check(config.data.batch_size)
   patience = _patience()
   old = workdir.read_config(path)
@@ -95,9 +94,9 @@ class Loop:
     self.checkpoints = Checkpoints(path, progress.message)
     self.position = Position(data=run.dataset.fingerprint)
     self.profile = profile
-    self.dispatch = jax.jit(steps.dispatch(run.task, MOST), donate_argnums=0)
+    self.feed = feed.build(run, progress.message)
     self.retry_at = self.draw_at = 0.0
-    self.predictions: np.ndarray | None = None  # of the last step, if it is evaluated here
+    self.evaluated: evaluation.Evaluation | None = None  # the last, if it was made here
 
   def restore(self, old) -> None:
     """Takes up the newest whole checkpoint, or begins.
@@ -123,6 +122,8 @@ class Loop:
         lambda: steps.init(self.setup.task, shape), out_shardings=self.setup.replicated
       )
       self.state = init()
+      if self.setup.config.finetune.weights:
+        self.state = finetune.begin(self.setup.config, self.state)
     self.checkpoints.best_step = self.position.best_step
     self.checkpoints.discard_after(self.position.step)
     if old is not None and config_lib.differences(old, self.setup.config):
@@ -143,7 +144,7 @@ class Loop:
         f"config.train.steps={self.setup.config.train.steps!r} is behind the run, which stands at "
         f"step {self.position.step}; ask for that or more"
       )
-    _, rate = plan(old, len(dataset.train.labels))
+    _, rate = plan(old, dataset.train_examples)
     taken = jnp.arange(self.position.step)
     differ = np.flatnonzero(np.asarray(rate(taken) != self.setup.learning_rate(taken)))
     if len(differ):
@@ -167,7 +168,7 @@ class Loop:
         self._leave()
       ends = [(position.step // every + 1) * every for every in durations[1:]] + [durations.steps]
       trace = self.profile and warm
-      count = min(max(count, PROFILED) if trace else count, min(ends) - position.step, MOST)
+      count = min(max(count, PROFILED) if trace else count, min(ends) - position.step, feed.MOST)
       with self._trace() if trace else contextlib.nullcontext():
         seconds = self._advance(count)
       # The first dispatch compiled: only the later ones tell how fast a step is.
@@ -187,8 +188,7 @@ class Loop:
     """
     position, batch_size = self.position, self.setup.task.batch_size
     begin = time.monotonic()
-    self.state, measured = self.dispatch(self.state, self.setup.train, np.int32(count))
-    measured = {key: np.asarray(value)[:count] for key, value in measured.items()}
+    self.state, measured = self.feed.advance(self.state, count)
     seconds = time.monotonic() - begin
     for loss, wrong, finite in zip(
       measured["loss"], measured["wrong"], measured["finite"], strict=True
@@ -218,7 +218,7 @@ class Loop:
     position.logged, position.loss, position.wrong = position.step, 0.0, 0
 
   def _write(self, split: str, timing: dict[str, float], **values: float) -> None:
-    position, examples = self.position, len(self.setup.dataset.train.labels)
+    position, examples = self.position, self.setup.dataset.train_examples
     epoch = position.step * self.setup.task.batch_size / examples
     timing = {"seconds": time.monotonic() - self.started} | timing
     self.log.write(
@@ -242,23 +242,32 @@ class Loop:
 
   def _evaluate(self) -> bool:
     """Measures the test error; returns whether it is the best so far."""
-    begin, position, test = time.monotonic(), self.position, self.setup.test
-    error, loss, self.predictions = self._count_errors()
+    begin, position = time.monotonic(), self.position
+    found = self.evaluated = self._count_errors()
+    error, loss = found.error, found.loss
     if not math.isfinite(loss):
       self._diverged(position.step, loss)
-    seconds = time.monotonic() - begin
+    rate = len(found.labels) / (time.monotonic() - begin)
     position.evaluated, position.test_error = position.step, error
-    self._write("test", {"images_per_second": len(test.labels) / seconds}, loss=loss, error=error)
-    self.progress.message(f"step {position.step}: test error {error:.2f} %, loss {loss:.4f}")
+    top5 = {"top5_error": found.top5_error} if self.setup.config.model.family == "imagenet" else {}
+    self._write("test", {"images_per_second": rate}, loss=loss, error=error, **top5)
+    self.progress.message(
+      f"step {position.step}: test error {error:.2f} %"
+      + "".join(f", top-5 {value:.2f} %" for value in top5.values())
+      + f", loss {loss:.4f}"
+    )
     if position.best_test_error is not None and error >= position.best_test_error:
       return False
     position.best_test_error, position.best_step = error, position.step
     self.checkpoints.best_step = position.step
     return True
 
-  def _count_errors(self) -> Evaluation:
-    task, variables, test = self.setup.task, self.state.variables, self.setup.test
-    return evaluate(task, variables, test, lambda: self.stop.received) or self._leave()
+  def _count_errors(self) -> evaluation.Evaluation:
+    run, stopped = self.setup, lambda: self.stop.received
+    groups = views.groups(run, warn=self.progress.message)
+    examples = run.dataset.test_examples
+    found = evaluation.evaluate(run.task, self.state.variables, groups, examples, stopped)
+    return found or self._leave()
 
   def _save(self) -> None:
     position = self.position
@@ -330,9 +339,8 @@ class Loop:
     path, step = self.path / "predictions.npz", self.position.step
     if results.predictions_step(path) == step:
       return
-    if self.predictions is None:  # an earlier start evaluated it
-      self.predictions = self._count_errors().predictions
-    results.write_predictions(path, self.predictions, self.setup.dataset.test.labels, step)
+    found = self.evaluated or self._count_errors()  # or an earlier start evaluated it
+    results.write_predictions(path, found.predictions, found.labels, step)
 
   def _finish(self) -> dict[str, Any]:
     self._secure()

@@ -14,6 +14,7 @@ from resnet_jax.errors import UserError
 # `train.steps` and the schedule are compared by the learning rates they give.
 FREE = {
   "data.dir",
+  "data.workers",
   "model.remat",
   "model.unroll",
   "optim.drop_at",
@@ -27,6 +28,7 @@ FREE = {
   "train.steps",
 }
 
+COMPUTED = ("pixel_mean", "channel_mean_std")  # of the training set; others are constants
 NORMALIZATION = ("data.name", "data.normalize", "data.train_split")
 BEFORE_A_RUN = (".lock", ".config.json.partial")  # what a start leaves that was killed at once
 
@@ -89,7 +91,9 @@ def refuse_other_network(old: Any, new: Any) -> None:
   normalizes its images otherwise.
   """
   network = lambda key: key.startswith("model.") and key not in FREE
-  _refuse(old, new, lambda key: network(key) or key in NORMALIZATION)
+  computed = new.data.normalize in COMPUTED
+  normalization = NORMALIZATION if computed else ("data.normalize",)
+  _refuse(old, new, lambda key: network(key) or key in normalization)
 
 
 def refuse_other_data(old: Any, dataset: Any, fingerprint: str) -> None:

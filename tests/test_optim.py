@@ -7,6 +7,7 @@ import pytest
 from configs import common
 from resnet_jax import optim
 from resnet_jax.config import default_config
+from resnet_jax.errors import UserError
 
 
 def rates(at, **settings):
@@ -19,6 +20,33 @@ def rates(at, **settings):
 def test_the_papers_steps():
   found = rates([0, 399, 400, 31_999, 32_000, 47_999, 48_000, 63_999])
   assert found == pytest.approx([0.01, 0.01, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_linear_warmup():
+  found = rates(
+    [0, 200, 399, 400],
+    warmup=400,
+    warmup_learning_rate=0.1,
+    warmup_schedule="linear",
+    learning_rate=3.2,
+  )
+  assert found == pytest.approx([0.1, 1.65, 0.1 + 3.1 * 399 / 400, 3.2])
+  with pytest.raises(UserError, match="optim.warmup_schedule='slow' is unknown; choose from"):
+    rates([0], warmup_schedule="slow")
+
+
+def test_frozen_parts_stay_and_the_others_train_as_ever():
+  config = default_config().optim
+  params = {"stem": {"kernel": jnp.ones(3)}, "stage1": {"kernel": jnp.ones(3)}}
+  gradients = {"stem": {"kernel": jnp.ones(3)}, "stage1": {"kernel": jnp.ones(3)}}
+  moved = {}
+  for frozen in ((), ("stem",)):
+    optimizer = optim.build(config, lambda _: 0.1, frozen)
+    state = optimizer.init(params)
+    for _ in range(2):
+      moved[frozen], state = optimizer.update(gradients, state, params)
+  assert not moved["stem",]["stem"]["kernel"].any()
+  np.testing.assert_array_equal(moved["stem",]["stage1"]["kernel"], moved[()]["stage1"]["kernel"])
 
 
 def test_cosine_and_constant():

@@ -69,3 +69,33 @@ def test_seeds_as_one_program_train_as_each_alone(repository, x64, monkeypatch, 
     for many, one in zip(*map(jax.tree.leaves, (states.params, state.params)), strict=True):
       np.testing.assert_allclose(many[seed], one, rtol=1e-6, atol=1e-9)
   assert measured["loss"][0, 0] != measured["loss"][1, 0]
+
+
+def test_a_batch_of_its_own_trains_as_one_taken_from_a_split(repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  run = setup(load_file("configs/resnet.py:depth=8,digits"))
+  state = jax.jit(lambda: steps.init(run.task, (8, 8, 1)), out_shardings=run.replicated)()
+  chosen = np.arange(16) * 7
+  split = run.dataset.train
+  batch = run.on_devices(split.images[chosen], split.labels[chosen])
+  step = jax.jit(lambda *given: steps.train_step(run.task, *given))
+  (one, first), (two, second) = step(state, run.train, chosen), step(state, batch)
+  assert first["loss"] == second["loss"]
+  for a, b in zip(*map(jax.tree.leaves, (one.params, two.params)), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_frozen_parts_are_used_as_they_are(repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = load_file("configs/resnet.py:depth=8,digits")
+  config.finetune.frozen = "stem, stage1"
+  run = setup(config)
+  before = jax.jit(lambda: steps.init(run.task, (8, 8, 1)), out_shardings=run.replicated)()
+  after, _ = jax.jit(lambda *given: steps.train_step(run.task, *given))(
+    before, run.train, np.arange(16)
+  )
+  for tree in ("params", "batch_stats"):
+    for part, old in getattr(before, tree).items():
+      new = getattr(after, tree)[part]
+      same = [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (old, new)), strict=True)]
+      assert all(same) if part in ("stem", "stage1") else not any(same), part

@@ -5,8 +5,9 @@
 
 from resnet_jax.data import digits
 from resnet_jax.data.dataset import Dataset, Info, Split
+from resnet_jax.data.dataset import describe as recorded
 
-__all__ = ["Dataset", "Info", "Split", "info", "load"]
+__all__ = ["Dataset", "Info", "Split", "info", "load", "recorded"]
 
 
 def info(config) -> Info:

@@ -1,4 +1,4 @@
-"""Mean subtraction, the padded random crop and the flip, inside the jitted step ([R] 4.2).
+"""Colour noise, mean subtraction, random crop and flip, inside the jitted step ([R] 3.4, 4.2).
 
 The crop comes after the mean is subtracted, so that the padding is zero there, as in the paper.
 """
@@ -17,6 +17,14 @@ CONSTANTS = {
   "imagenet": ((0.485, 0.456, 0.406), (1 / 0.229, 1 / 0.224, 1 / 0.225)),
   "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (255.0, 255.0, 255.0)),
 }
+# Luma, and the principal components of ImageNet's colours: a vector a column.
+_GREY = (0.299, 0.587, 0.114)
+_PCA_VALUES = (0.2175, 0.0188, 0.0045)
+_PCA_VECTORS = (
+  (-0.5675, 0.7192, 0.4009),
+  (-0.5808, -0.0045, -0.8140),
+  (-0.5836, -0.6948, 0.4203),
+)
 KINDS = ("pixel_mean", "channel_mean_std", *CONSTANTS)
 
 
@@ -26,11 +34,22 @@ def check(kind: str) -> None:
     raise errors.unknown("config.data.normalize", kind, KINDS)
 
 
-def normalization(train_images: np.ndarray, kind: str) -> tuple[Any, Any]:
+def check_channels(config, channels: int) -> None:
+  """Raises a UserError where `config.data` asks for what only images of three colours have."""
+  asked = [key for key in ("color_jitter", "lighting") if config[key]]
+  asked += ["normalize"] if config.normalize in CONSTANTS else []
+  if asked and channels != 3:
+    raise errors.UserError(
+      f"config.data.{asked[0]}={config[asked[0]]!r} is for images of 3 channels; those of "
+      f"{config.name} have {channels}"
+    )
+
+
+def normalization(train_images: np.ndarray | None, kind: str) -> tuple[Any, Any]:
   """The constants of `normalize`, of images scaled to [0, 1], computed on the host.
 
   Args:
-    train_images: uint8 [N, H, W, C].
+    train_images: uint8 [N, H, W, C]; None will do for constants.
     kind: "pixel_mean", the papers' per-pixel mean; "channel_mean_std", the mean and deviation
       of each channel, as in the authors' Torch release; or one of `CONSTANTS`.
 
@@ -44,6 +63,7 @@ def normalization(train_images: np.ndarray, kind: str) -> tuple[Any, Any]:
   if kind in CONSTANTS:
     mean, scale = CONSTANTS[kind]
     return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
+  assert train_images is not None
   if kind == "pixel_mean":
     total = train_images.sum(axis=0, dtype=np.int64)
     return np.float32(total / (255 * len(train_images))), np.ones(1, np.float32)
@@ -60,8 +80,53 @@ def normalization(train_images: np.ndarray, kind: str) -> tuple[Any, Any]:
 
 def normalize(images: jax.Array, mean: jax.Array, scale: jax.Array, dtype=jnp.float32) -> jax.Array:
   """`(images / 255 - mean) * scale`: uint8 [B, H, W, C] to `dtype` [B, H, W, C]."""
-  scaled = jnp.asarray(images, dtype) / 255
-  return (scaled - jnp.asarray(mean, dtype)) * jnp.asarray(scale, dtype)
+  return center(jnp.asarray(images, dtype) / 255, mean, scale)
+
+
+def center(images: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
+  """`(images - mean) * scale` of images in [0, 1]."""
+  return (images - jnp.asarray(mean, images.dtype)) * jnp.asarray(scale, images.dtype)
+
+
+def color(key: jax.Array, images: jax.Array, jitter: float, lighting: float) -> jax.Array:
+  """Colour noise as in the Torch release: jitter, then PCA lighting ([R] 3.4, AlexNet's).
+
+  Brightness, contrast and saturation are each blended with black, the image's mean grey and the
+  pixel's grey, by a factor of 1 - jitter to 1 + jitter and in random order. Each is an affine map
+  of the three colours, so they are composed first and each pixel is mapped once.
+
+  Args:
+    key: draws the factors, the order and the noise for each example of the batch.
+    images: [B, H, W, 3] in [0, 1]; other channels where both amounts are 0.
+    jitter: 0.4 in the Torch release; 0: none.
+    lighting: deviation of the noise along each principal component, 0.1 there; 0: none.
+
+  Returns:
+    [B, H, W, 3], not clipped.
+  """
+  if not jitter and not lighting:
+    return images
+  keys = jax.random.split(key, len(images))
+  means = images.mean((1, 2))
+  matrix, offset = jax.vmap(_color_map, (0, 0, None, None))(keys, means, jitter, lighting)
+  return jnp.einsum("bhwc,bdc->bhwd", images, matrix) + offset[:, None, None]
+
+
+def _color_map(key: jax.Array, mean: jax.Array, jitter: float, lighting: float):
+  """One image's matrix [3, 3] and offset [3], of its mean colour [3]."""
+  factor_key, order_key, noise_key = jax.random.split(key, 3)
+  dtype = mean.dtype
+  grey = jnp.tile(jnp.asarray(_GREY, dtype), (3, 1))  # a colour to its grey, in all channels
+  matrix, offset = jnp.eye(3, dtype=dtype), jnp.zeros(3, dtype)
+  factors = jax.random.uniform(factor_key, (3,), dtype, 1 - jitter, 1 + jitter)
+  for which in jax.random.permutation(order_key, 3):
+    a = factors[which]
+    blend = jnp.where(which == 2, (1 - a) * grey, 0)  # saturation
+    towards = jnp.where(which == 1, (1 - a) * grey @ (matrix @ mean + offset), 0)  # contrast
+    step = a * jnp.eye(3, dtype=dtype) + blend
+    matrix, offset = step @ matrix, step @ offset + towards
+  noise = lighting * jax.random.normal(noise_key, (3,), dtype) * jnp.asarray(_PCA_VALUES, dtype)
+  return matrix, offset + jnp.asarray(_PCA_VECTORS, dtype) @ noise
 
 
 def random_crop_flip(key: jax.Array, images: jax.Array, pad: int, flip: bool) -> jax.Array:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,12 +39,34 @@ class Info:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """Both splits, in host memory. `fingerprint` tells two data sets apart in a run's result."""
+  """Both splits: in host memory, or photographs that are read as they are needed.
+
+  `fingerprint` tells two data sets apart in a run's result.
+  """
 
   info: Info
-  train: Split
-  test: Split
+  train: Any  # Split or photos.Source
+  test: Any
   fingerprint: str
+
+  @property
+  def train_examples(self) -> int:
+    """How many there are to train on."""
+    return _examples(self.train)
+
+  @property
+  def test_examples(self) -> int:
+    """How many there are to test on."""
+    return _examples(self.test)
+
+  @property
+  def images(self) -> np.ndarray | None:
+    """The training images, where they are in memory."""
+    return self.train.images if isinstance(self.train, Split) else None
+
+
+def _examples(split: Any) -> int:
+  return len(split.labels) if isinstance(split, Split) else len(split)
 
 
 def describe(config, shape: tuple[int, int, int], classes: tuple[str, ...]) -> Info:

@@ -63,8 +63,14 @@ def check(config: ml_collections.ConfigDict) -> None:
   resnet.units_per_stage(config)
 
 
-def build(config: ml_collections.ConfigDict, classes: int) -> ResNet:
-  """The network of `config.model`.
+def parts(config: ml_collections.ConfigDict) -> list[str]:
+  """The parts of a network from its input on, as its parameters name them."""
+  stages = len(resnet.units_per_stage(config))
+  return ["stem", *(f"stage{index + 1}" for index in range(stages))]
+
+
+def build(config: ml_collections.ConfigDict, classes: int, frozen: tuple[str, ...] = ()) -> ResNet:
+  """The network of `config.model`, of which the `frozen` parts do not train.
 
   Raises:
     UserError: a name, a depth or a combination that makes no network.
@@ -72,4 +78,4 @@ def build(config: ml_collections.ConfigDict, classes: int) -> ResNet:
   check(config)
   if config.dtype == "float64" and jnp.zeros((), float).dtype != jnp.float64:
     raise UserError("model.dtype='float64' needs 64-bit JAX: set JAX_ENABLE_X64=1")
-  return ResNet(ml_collections.FrozenConfigDict(config), classes)
+  return ResNet(ml_collections.FrozenConfigDict(config), classes, frozen)

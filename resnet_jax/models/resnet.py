@@ -68,20 +68,24 @@ class ResNet(nn.Module):
   Attributes:
     config: `config.model`, frozen.
     classes: how many the classifier tells apart.
+    frozen: parts (stem, stage1 ...) that are used as they are while the others train: with their
+      running statistics, and without a gradient.
   """
 
   config: Any
   classes: int
+  frozen: tuple[str, ...] = ()
 
   @nn.compact
   def __call__(self, x, train: bool = False):
     config = self.config
     key = self.make_rng("dropout") if train and self.has_rng("dropout") else None
-    x = Stem(config, train, name="stem")(x.astype(config.dtype))
+    trains = lambda name: train and name not in self.frozen
+    x = Stem(config, trains("stem"), name="stem")(x.astype(config.dtype))
     number = 0
     for index, units in enumerate(units_per_stage(config)):
       width, name = WIDTHS[config.family][index], f"stage{index + 1}"
-      x = Stage(config, width, units, index, train, name=name)(x, number, key)
+      x = Stage(config, width, units, index, trains(name), name=name)(x, number, key)
       number += units
     if is_preactivation(config):
       # After the last addition comes the activation that the next unit would begin with.

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 import ml_collections
-import numpy as np
 
-from resnet_jax import describe, setup, steps
+from resnet_jax import describe, feed, setup, steps
 from resnet_jax.progress import clock
 from resnet_jax.sweep.plan import Run
 
@@ -31,16 +30,17 @@ def measure(config: ml_collections.ConfigDict) -> Rate:
   run = setup.setup(config)
   init = jax.jit(lambda: steps.init(run.task, run.dataset.info.shape), out_shardings=run.replicated)
   state = init()
-  dispatch = jax.jit(steps.dispatch(run.task, STEPS), donate_argnums=0)
-  state, _ = jax.block_until_ready(dispatch(state, run.train, np.int32(1)))
+  examples = feed.build(run)
+  state, _ = examples.advance(state, 1)
   start = time.monotonic() - begin
   begin, count = time.monotonic(), 0
   while count < STEPS and time.monotonic() - begin < SECONDS:
-    state, _ = jax.block_until_ready(dispatch(state, run.train, np.int32(1)))
+    state, _ = examples.advance(state, 1)
     count += 1
+  examples.close()
   step = (time.monotonic() - begin) / count
   size = 3 * describe.describe(config)["multiply_adds"] * config.data.batch_size
-  return Rate(start, step / size, len(run.train.labels), len(run.test.labels))
+  return Rate(start, step / size, run.dataset.train_examples, run.dataset.test_examples)
 
 
 def seconds(config: ml_collections.ConfigDict, multiply_adds: int, rate: Rate) -> float:

@@ -1,10 +1,11 @@
-"""The random crop and flip: what may come out, how often, and in which type."""
+"""Crop, flip and colour noise: what may come out, how often, and in which type."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from resnet_jax.config import default_config
 from resnet_jax.data import augment
 from resnet_jax.errors import UserError
 
@@ -54,3 +55,48 @@ def test_float64_throughout(x64):
 def test_unknown_normalization_is_refused():
   with pytest.raises(UserError, match="config.data.normalize='pixel_men'.*mean 'pixel_mean'"):
     augment.normalization(np.zeros((1, 2, 2, 1), np.uint8), "pixel_men")
+
+
+def obvious_color(image, factors, order, noise):
+  """Brightness, contrast, saturation in that order of names, one after another on the pixels."""
+  grey = lambda x: x @ np.array([0.299, 0.587, 0.114])
+  for which in order:
+    a = factors[which]
+    towards = (np.zeros_like(image), grey(image).mean(), grey(image)[..., None])[which]
+    image = a * image + (1 - a) * towards
+  vectors = np.array(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+  )
+  return image + sum(
+    noise[i] * value * vectors[:, i] for i, value in enumerate((0.2175, 0.0188, 0.0045))
+  )
+
+
+def test_color_is_what_the_pixels_give_one_after_another(x64):
+  images = np.random.default_rng(0).random((6, 5, 4, 3))
+  key = jax.random.key(3)
+  found = augment.color(key, images, 0.4, 0.1)
+  orders = set()
+  for one, image, result in zip(jax.random.split(key, 6), images, found, strict=True):
+    factor_key, order_key, noise_key = jax.random.split(one, 3)
+    factors = np.asarray(jax.random.uniform(factor_key, (3,), float, 0.6, 1.4))
+    order = np.asarray(jax.random.permutation(order_key, 3))
+    noise = 0.1 * np.asarray(jax.random.normal(noise_key, (3,), float))
+    orders.add(tuple(order))
+    np.testing.assert_allclose(result, obvious_color(image, factors, order, noise), atol=1e-12)
+  assert len(orders) > 1
+
+
+def test_no_color_noise_is_no_change():
+  images = np.random.default_rng(0).random((2, 4, 4, 1))
+  assert augment.color(jax.random.key(0), images, 0.0, 0.0) is images
+
+
+@pytest.mark.parametrize("key", ["normalize", "color_jitter", "lighting"])
+def test_grey_images_have_no_colour_settings(key):
+  config = default_config().data
+  config.name = "digits"
+  config[key] = {"normalize": "imagenet"}.get(key, 0.1)
+  with pytest.raises(UserError, match=f"config.data.{key}=.* images of 3 channels; .*have 1"):
+    augment.check_channels(config, 1)
+  augment.check_channels(config, 3)

@@ -58,6 +58,40 @@ def test_imagenet(depth, unit, millions, multiply_adds):
 
 
 @pytest.mark.parametrize(
+  ("depth", "unit", "units"),
+  [
+    (18, "basic", (2, 2, 2, 2)),
+    (34, "basic", (3, 4, 6, 3)),
+    (50, "bottleneck", (3, 4, 6, 3)),
+    (101, "bottleneck", (3, 4, 23, 3)),
+    (152, "bottleneck", (3, 8, 36, 3)),
+    (200, "bottleneck", (3, 24, 36, 3)),
+  ],
+)
+@pytest.mark.parametrize("shortcut", ["identity", "none"])
+def test_imagenet_layers_are_those_of_the_table(depth, unit, units, shortcut):
+  """[R] table 1: kernels, filters and maps of every layer from the stem to the classifier."""
+  kernels = {"basic": (3, 3), "bottleneck": (1, 3, 1)}[unit]
+  expected, channels = [(112, 64, 7 * 7 * 3 * 64)], 64
+  for stage, count in enumerate(units):
+    size, width = 56 // 2**stage, 64 * 2**stage
+    for _ in range(count):
+      for index, kernel in enumerate(kernels):
+        filters = 4 * width if unit == "bottleneck" and index == 2 else width
+        expected.append((size, filters, kernel**2 * channels * filters))
+        channels = filters
+  config = net(family="imagenet", depth=depth, unit=unit, projection="B", shortcut=shortcut)
+  found = describe.network(config, (224, 224, 3), 1000)["layers"]
+  path = [layer for layer in found if layer["number"]]
+  convolutions = [(layer["output"][0], layer["output"][-1], layer["params"]) for layer in path]
+  assert convolutions[:-1] == expected
+  assert path[-1]["output"] == (1000,) and path[-1]["params"] == 1000 * channels
+  projections = [layer for layer in found if not layer["number"]]
+  # B: where a stage changes the shape; the first stage of basic units does not.
+  assert len(projections) == (0 if shortcut == "none" else 4 if unit == "bottleneck" else 3)
+
+
+@pytest.mark.parametrize(
   "settings",
   [
     {"depth": 18},

@@ -1,0 +1,72 @@
+"""Names what photographs show: the five likeliest classes of each.
+
+    python -m resnet_jax.classify --model=runs/resnet50 photo.jpg another.png
+    python -m resnet_jax.classify --model=resnet50.safetensors photo.jpg
+
+The model is a run's folder or a weights file that `resnet_jax.convert` reads. Exit code 1 where a
+photograph could not be read; the others are classified all the same.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+from absl import flags, logging
+
+from resnet_jax import cli, compilation
+from resnet_jax.errors import UserError
+
+_MODEL = flags.DEFINE_string("model", None, "A run's folder or a weights file.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "Of a run: last, best or a step.")
+TOP = 5
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Reads the flags; whatever is wrong with them ends the program with one line."""
+  try:
+    photographs = flags.FLAGS(argv)[1:]
+    if not _MODEL.value:
+      raise UserError("--model is missing: name a run's folder or a weights file")
+    if not photographs:
+      raise UserError("no photograph is named; write python -m resnet_jax.classify photo.jpg")
+    return photographs
+  except (UserError, flags.Error) as error:
+    cli.refuse(error)
+
+
+def main(photographs: list[str]) -> None:
+  """Classifies the photographs and prints a block for each."""
+  logging.set_verbosity(logging.WARNING)
+  compilation.use_cache()
+  from resnet_jax import api
+  from resnet_jax.data import imagenet, photos
+
+  try:
+    run = api.load(_MODEL.value, _CHECKPOINT.value)
+    unread = 0
+    for path in photographs:
+      try:
+        image = photos.read(path, run.info.shape)
+      except photos.Unreadable as reason:
+        print(f"{path}: {reason}", file=sys.stderr)
+        unread += 1
+        continue
+      print(path)
+      for share, label in best(run, image):
+        print(f"  {100 * share:6.2f} %  {imagenet.readable(label)}")
+  except (UserError, OSError) as error:
+    sys.exit(f"error: {error}")
+  sys.exit(1 if unread else 0)
+
+
+def best(run: Any, image: np.ndarray) -> list[tuple[float, str]]:
+  """The probability and the label of the likeliest classes of an image, uint8 [H, W, C]."""
+  logits = np.asarray(run(image[None]), np.float64)[0]
+  shares = np.exp(logits - logits.max())
+  shares /= shares.sum()
+  order = np.argsort(-shares, kind="stable")[:TOP]
+  return [(float(shares[index]), run.info.classes[index]) for index in order]
+
+
+if __name__ == "__main__":
+  cli.run(main, parse)

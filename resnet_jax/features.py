@@ -1,0 +1,146 @@
+"""Writes what a part of a network makes of every photograph in a folder.
+
+    python -m resnet_jax.features --model=runs/resnet50 --dir=photos --out=features.npz
+    python -m resnet_jax.features --model=resnet50.safetensors --stage=stage3 --dir=photos \\
+      --out=features.parquet
+
+A row a photograph, found in the folder and all below it: its path, and the mean over positions of
+the stage's last map, float32 [channels]. `--maps` keeps the positions, [H, W, channels], in an
+.npz. A file that cannot be read is named and has no row.
+"""
+
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags, logging
+
+from resnet_jax import cli, compilation, errors
+from resnet_jax.errors import UserError
+
+_MODEL = flags.DEFINE_string("model", None, "A run's folder or a weights file.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "Of a run: last, best or a step.")
+_DIR = flags.DEFINE_string("dir", None, "The folder of photographs.")
+_OUT = flags.DEFINE_string("out", None, "The file to write: .npz or .parquet.")
+_STAGE = flags.DEFINE_string("stage", "", "stem, stage1 ...; the last stage where not given.")
+_MAPS = flags.DEFINE_bool("maps", False, "Keep the positions of the map; .npz alone.")
+BATCH = 32
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Reads the flags; whatever is wrong with them ends the program with one line."""
+  try:
+    if rest := flags.FLAGS(argv)[1:]:
+      raise UserError(f"{rest[0]!r} is not a flag; the photographs are given by --dir")
+    for flag in (_MODEL, _DIR, _OUT):
+      if not flag.value:
+        raise UserError(f"--{flag.name} is missing: {flags.FLAGS[flag.name].help}")
+    if _writer(str(_OUT.value)) is write_parquet and _MAPS.value:
+      raise UserError("--maps needs --out=....npz: a row of Parquet holds one vector")
+    return argv
+  except (UserError, flags.Error) as error:
+    cli.refuse(error)
+
+
+def main(_: list[str]) -> None:
+  """Computes the features and writes them."""
+  logging.set_verbosity(logging.WARNING)
+  compilation.use_cache()
+  from resnet_jax import api, models
+
+  try:
+    out = pathlib.Path(str(_OUT.value))
+    if not out.parent.is_dir():
+      raise UserError(f"--out={out} cannot be written: there is no folder {out.parent}")
+    run = api.load(_MODEL.value, _CHECKPOINT.value)
+    stages = models.parts(run.config.model)
+    stage = _STAGE.value or stages[-1]
+    if stage not in stages:
+      raise errors.unknown("--stage", stage, stages)
+    paths, features = extract(run, str(_DIR.value), stage, _MAPS.value)
+    _writer(str(out))(out, paths, features)
+  except (UserError, OSError) as error:
+    sys.exit(f"error: {error}")
+  print(f"{out}: {stage} of {len(paths)} photographs, {' x '.join(map(str, features.shape[1:]))}")
+
+
+def extract(run: Any, folder: str, stage: str, maps: bool) -> tuple[list[str], np.ndarray]:
+  """The paths, relative to the folder, and float32 [N, channels], or [N, H, W, channels]."""
+
+  @jax.jit
+  def of(variables, images):
+    _, state = run.model.apply(
+      variables,
+      run.normalize(images),
+      capture_intermediates=lambda module, _: module.name == stage,
+      mutable=["intermediates"],
+    )
+    found = state["intermediates"][stage]["__call__"][0].astype("float32")
+    return found if maps else found.mean((1, 2))
+
+  paths: list[str] = []
+  rows: list[np.ndarray] = []
+  for names, images in batches(folder, run.info.shape):
+    paths += names
+    rows.append(np.asarray(of(run.variables, images))[: len(names)])
+  if not rows:
+    raise UserError(f"--dir={folder} holds no photograph that can be read")
+  return paths, np.concatenate(rows)
+
+
+def batches(folder: str, shape: tuple[int, ...]) -> Iterator[tuple[list[str], np.ndarray]]:
+  """Paths and images, uint8 [BATCH, H, W, C], of which the last batch fills only the first."""
+  from resnet_jax.data import photos
+
+  names: list[str] = []
+  images = np.zeros((BATCH, *shape), np.uint8)
+  for path in photos.find(folder):
+    try:
+      images[len(names)] = photos.read(pathlib.Path(folder) / path, shape)
+    except photos.Unreadable as reason:
+      print(f"{path}: {reason}", file=sys.stderr)
+      continue
+    names.append(path)
+    if len(names) == BATCH:
+      yield names, images
+      names = []
+  if names:
+    yield names, images
+
+
+def write_npz(path: pathlib.Path, paths: list[str], features: np.ndarray) -> None:
+  """Arrays `paths` and `features`, whole or not at all."""
+  partial = path.with_name(f".partial-{path.name}")
+  with partial.open("wb") as file:
+    np.savez(file, paths=np.asarray(paths), features=features)
+  partial.replace(path)
+
+
+def write_parquet(path: pathlib.Path, paths: list[str], features: np.ndarray) -> None:
+  """Columns `path` and `features`, a list of floats, whole or not at all."""
+  try:
+    import pyarrow
+    from pyarrow import parquet
+  except ImportError:
+    raise UserError("writing Parquet needs pyarrow: pip install -e '.[parquet]'") from None
+  partial = path.with_name(f".partial-{path.name}")
+  flat = pyarrow.FixedSizeListArray.from_arrays(features.reshape(-1), features.shape[1])
+  parquet.write_table(pyarrow.table({"path": paths, "features": flat}), partial)
+  partial.replace(path)
+
+
+WRITERS = {".npz": write_npz, ".parquet": write_parquet}
+
+
+def _writer(out: str):
+  suffix = pathlib.Path(out).suffix
+  if suffix not in WRITERS:
+    raise errors.unknown("--out's ending", suffix, WRITERS)
+  return WRITERS[suffix]
+
+
+if __name__ == "__main__":
+  cli.run(main, parse)

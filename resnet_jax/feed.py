@@ -1,0 +1,87 @@
+"""How training examples reach the step: a split that lies on the devices, or streamed batches.
+
+Both take the same steps whatever was interrupted, since the examples of a step are a function of
+the run's seed and the step alone.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from resnet_jax import steps
+from resnet_jax.data import order
+from resnet_jax.setup import Setup
+
+MOST = 256  # steps in one dispatch
+
+Batch = tuple[steps.Examples, Any]  # examples, and which of them: None for all
+
+
+class Resident:
+  """Every example on the devices: a dispatch takes many steps and waits for the host once."""
+
+  def __init__(self, run: Setup):
+    self._run = run
+    self._dispatch = jax.jit(steps.dispatch(run.task, MOST), donate_argnums=0)
+
+  def advance(self, state: steps.TrainState, count: int) -> tuple[steps.TrainState, dict[str, Any]]:
+    """Takes `count` steps, at most `MOST`; returns the state and each step's metrics, [count]."""
+    state, measured = self._dispatch(state, self._run.train, np.int32(count))
+    return state, {key: np.asarray(value)[:count] for key, value in measured.items()}
+
+  def batches(self) -> Iterator[Batch]:
+    """The batches of the steps, from the first on."""
+    task, examples = self._run.task, self._run.train
+    for step in range(2**31):
+      size = task.batch_size
+      chosen = order.batch_indices(task.key(1), step, 1, size, len(examples.labels))
+      yield examples, chosen[0]
+
+  def close(self) -> None:
+    """Nothing is held."""
+
+
+class Streamed:
+  """Photographs that worker processes decode and crop while the devices compute."""
+
+  def __init__(self, run: Setup, warn: Callable[[str], None]):
+    self._run, self._warn = run, warn
+    self._step = jax.jit(lambda *given: steps.train_step(run.task, *given), donate_argnums=0)
+    self._batches: Any = None
+
+  def advance(self, state: steps.TrainState, count: int) -> tuple[steps.TrainState, dict[str, Any]]:
+    """Takes `count` steps; returns the state and each step's metrics, [count]."""
+    if self._batches is None:
+      self._batches = self._stream(int(state.step))
+    measured = []
+    for examples, _ in (next(self._batches) for _ in range(count)):
+      state, metrics = self._step(state, examples)
+      measured.append(metrics)
+    stacked = jax.tree.map(lambda *values: np.stack(values), *jax.device_get(measured))
+    return state, stacked
+
+  def batches(self) -> Iterator[Batch]:
+    """The batches of the steps, from the first on."""
+    return self._stream(0)
+
+  def _stream(self, first_step: int) -> Iterator[Batch]:
+    from resnet_jax.data import photos
+
+    run, told = self._run, set[int]()
+    for batch in photos.training(run.train, run.config.data, run.config.seed, first_step):
+      for index in set(batch["unreadable"][batch["unreadable"] >= 0]) - told:
+        told.add(index)
+        self._warn(f"{run.train.name(index)} cannot be read; the next one takes its place")
+      yield run.on_devices(batch["image"], batch["label"]), None
+
+  def close(self) -> None:
+    """Ends the workers."""
+    if self._batches is not None:
+      self._batches.close()
+
+
+def build(run: Setup, warn: Callable[[str], None] = print) -> Resident | Streamed:
+  """The feed of a run; `warn` is told of files that cannot be read."""
+  return Resident(run) if isinstance(run.train, steps.Examples) else Streamed(run, warn)
