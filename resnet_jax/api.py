@@ -67,7 +67,8 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   classes = variables["params"]["classifier"]["bias"].size
   info = data.of_weights(config.data, classes)
   normalization = augment.normalization(None, config.data.normalize)
-  return Run(config, _task(config, info), variables, 0, info, normalization, "")
+  variables = jax.device_put(variables)
+  return Run(config, task(config, info), variables, 0, info, normalization, "")
 
 
 def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", config=None) -> Run:
@@ -96,15 +97,17 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
   config = own if config is None else config
   setup_lib.use_type(config)
   info = _info(path, config)
-  task = _task(config, info)
+  own_task = task(config, info)
   here = mesh.replicated(mesh.build())
-  restored = checkpoints.restore(setup_lib.template(task, info.shape, here), step)
+  restored = checkpoints.restore(setup_lib.template(own_task, info.shape, here), step)
   if not restored:
     there = ", ".join(map(str, checkpoints.steps())) or "none"
     raise UserError(f"{path} has no whole checkpoint {checkpoint!r}; there are: {there}")
   state, position = restored
   normalization = jax.device_put(_normalization(config, own, position["data"]), here)
-  return Run(config, task, state.variables, position["step"], info, normalization, position["data"])
+  return Run(
+    config, own_task, state.variables, position["step"], info, normalization, position["data"]
+  )
 
 
 def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int | None:
@@ -120,12 +123,13 @@ def _info(path: pathlib.Path, config) -> data.Info:
   """What the run knows of its data set, which need not be here."""
   try:
     recorded = json.loads((path / "result.json").read_text())["data"]
-    return data.recorded(config.data, tuple(recorded["shape"]), tuple(recorded["classes"]))
+    return data.describe(config.data, tuple(recorded["shape"]), tuple(recorded["classes"]))
   except (OSError, ValueError, KeyError, TypeError):
     return data.info(config.data)
 
 
-def _task(config, info: data.Info) -> steps.Task:
+def task(config, info: data.Info) -> steps.Task:
+  """What a network needs to be restored, without its data."""
   _, learning_rate = setup_lib.plan(config, config.data.batch_size)
   return setup_lib.build_task(config, info, learning_rate)
 

@@ -42,7 +42,7 @@ def main(photographs: list[str]) -> None:
   from resnet_jax.data import imagenet, photos
 
   try:
-    run = api.load(_MODEL.value, _CHECKPOINT.value)
+    run = api.load(str(_MODEL.value), _CHECKPOINT.value)
     unread = 0
     for path in photographs:
       try:

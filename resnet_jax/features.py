@@ -55,7 +55,7 @@ def main(_: list[str]) -> None:
     out = pathlib.Path(str(_OUT.value))
     if not out.parent.is_dir():
       raise UserError(f"--out={out} cannot be written: there is no folder {out.parent}")
-    run = api.load(_MODEL.value, _CHECKPOINT.value)
+    run = api.load(str(_MODEL.value), _CHECKPOINT.value)
     stages = models.parts(run.config.model)
     stage = _STAGE.value or stages[-1]
     if stage not in stages:

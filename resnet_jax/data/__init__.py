@@ -3,11 +3,10 @@
 `digits` comes with scikit-learn; every other name is a TensorFlow Datasets (TFDS) set.
 """
 
-from resnet_jax.data import digits
-from resnet_jax.data.dataset import Dataset, Info, Split
-from resnet_jax.data.dataset import describe as recorded
+from resnet_jax.data import digits, imagenet
+from resnet_jax.data.dataset import Dataset, Info, Split, describe
 
-__all__ = ["Dataset", "Info", "Split", "info", "load", "recorded"]
+__all__ = ["Dataset", "Info", "Split", "describe", "info", "load", "of_weights"]
 
 
 def info(config) -> Info:
@@ -26,6 +25,14 @@ def load(config) -> Dataset:
     UserError: the set or a split does not exist, is not prepared, is damaged or does not fit.
   """
   return _source(config.name).load(config)
+
+
+def of_weights(config, classes: int) -> Info:
+  """The `Info` of what weights from elsewhere were trained on, of which only the kind is known."""
+  if config.name != "folder":
+    return info(config)
+  names = tuple(imagenet.names()) if classes == 1000 else tuple(map(str, range(classes)))
+  return describe(config, (config.image_size, config.image_size, 3), names)
 
 
 def _source(name: str):

@@ -1,0 +1,84 @@
+"""Weights files of any kind as tensors by name; nothing in a file is ever executed."""
+
+import pathlib
+import pickle
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+
+from resnet_jax import errors
+from resnet_jax.convert import caffe
+from resnet_jax.errors import UserError
+
+Tensors = dict[str, np.ndarray]
+
+
+def read(path: pathlib.Path) -> Tensors:
+  """The tensors of a file, named and laid out as PyTorch does: kernels [O, I, H, W].
+
+  Raises:
+    UserError: the file is not there, damaged, of no known kind, or would run code.
+  """
+  if path.suffix not in READERS:
+    raise errors.unknown(f"the ending of {path}", path.suffix, READERS)
+  if not path.is_file():
+    raise UserError(f"{path}: there is no such file")
+  tensors = READERS[path.suffix](path)
+  if not tensors:
+    raise UserError(f"{path} holds no tensors")
+  return tensors
+
+
+def _safetensors(path: pathlib.Path) -> Tensors:
+  import safetensors
+  from safetensors.numpy import load_file
+
+  try:
+    return load_file(path)
+  except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:  # KeyError: bf16
+    raise _unreadable(path, error) from None
+
+
+def _torch(path: pathlib.Path) -> Tensors:
+  try:
+    import torch
+  except ImportError:
+    raise UserError(f"reading {path} needs PyTorch: pip install -e '.[torch]'") from None
+  try:
+    found = torch.load(path, map_location="cpu", weights_only=True)
+  except pickle.UnpicklingError:
+    raise UserError(
+      f"{path} holds more than tensors, or is damaged; it is not read, as a pickle may run code"
+    ) from None
+  except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    raise _unreadable(path, error) from None
+  if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+    found = found["state_dict"]
+  if not isinstance(found, dict):
+    raise UserError(f"{path} holds a {type(found).__name__}, no tensors by name")
+  return {
+    str(name).removeprefix("module."): tensor.float().numpy()
+    for name, tensor in found.items()
+    if isinstance(tensor, torch.Tensor)
+  }
+
+
+def _caffe(path: pathlib.Path) -> Tensors:
+  try:
+    return caffe.read(path.read_bytes())
+  except caffe.Damaged as error:
+    raise _unreadable(path, error) from None
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> UserError:
+  return UserError(f"{path} cannot be read: {(str(error).splitlines() or [repr(error)])[0][:200]}")
+
+
+READERS: dict[str, Callable[[pathlib.Path], Tensors]] = {
+  ".safetensors": _safetensors,
+  ".pth": _torch,
+  ".pt": _torch,
+  ".th": _torch,
+  ".caffemodel": _caffe,
+}
