@@ -93,6 +93,8 @@ def _match(path: pathlib.Path, tensors: files.Tensors, config: Any, padding: str
     for candidate in _candidates(layout, tensors) if config is None else [config]:
       if candidate.model.family != layout.family:
         continue
+      if layout.depths and candidate.model.depth not in layout.depths:
+        continue
       _check(candidate)
       table = list(entries(layout, candidate.model, _classes(layout, tensors), padding))
       names, given = {entry.theirs for entry in table}, set(tensors)
@@ -127,7 +129,7 @@ def _candidates(layout: Layout, tensors: files.Tensors) -> Iterator[Any]:
   config.model.projection = "B"
   config.data.name, config.data.test_split = "folder", "val"
   for unit, nets in resnet.IMAGENET_STAGES.items():
-    for depth in nets if layout.unit in (None, unit) else ():
+    for depth in nets:
       candidate = config.copy_and_resolve_references()
       candidate.model.unit, candidate.model.depth = unit, depth
       yield candidate

@@ -60,7 +60,9 @@ def main(_: list[str]) -> None:
   if _WEIGHTS.value:
     print(f"{path}: step 0; BN's running variances, unbiased there, are taken as they are")
   else:
-    print(f"{_OUT.value}: written; BN's running variances are the biased ones")
+    print(
+      f"{_OUT.value}: written; BN's running variances as they are, of nets trained here the biased ones"
+    )
 
 
 def import_into(path: pathlib.Path) -> convert.Report:

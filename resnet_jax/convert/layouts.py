@@ -114,10 +114,10 @@ def _caffe(letters: bool) -> Callable[[Module], str]:
     if not module.stage:
       return {"conv1": "conv1", "bn1": "bn_conv1", "classifier": "fc1000"}[module.role]
     number = module.unit or 0
-    unit = "abcdefgh"[number] if letters or module.stage in (1, 4) else f"b{number}"
+    unit = "abcdef"[number] if letters or module.stage in (1, 4) or not number else f"b{number}"
     branch = "branch1" if "projection" in module.role else f"branch2{'_abc'[int(module.role[-1])]}"
     kind = "bn" if "bn" in module.role else "res"
-    return f"{kind}{module.stage + 1}{'a' if number == 0 else unit}_{branch}"
+    return f"{kind}{module.stage + 1}{unit}_{branch}"
 
   return name
 
@@ -129,7 +129,7 @@ class Layout(NamedTuple):
   name: Callable[[Module], str]
   model: dict[str, str]
   normalize: str = "imagenet"
-  unit: str | None = None  # where all its nets have the same
+  depths: tuple[int, ...] = ()  # of its nets, where not all are
 
   @property
   def classifier(self) -> str:
@@ -141,11 +141,11 @@ TORCH = {"stride_on": "3x3"}
 CAFFE = {"stride_on": "1x1", "pool_padding": "end"}
 LAYOUTS = {
   "torchvision": Layout("imagenet", _torchvision, TORCH),
-  "cifar": Layout("cifar", _cifar, {}, unit="basic"),
-  "cifar, fc": Layout("cifar", _torchvision, {}, unit="basic"),
+  "cifar": Layout("cifar", _cifar, {}),
+  "cifar, fc": Layout("cifar", _torchvision, {}),
   "torch7": Layout("imagenet", _torch7, TORCH),
-  "caffe": Layout("imagenet", _caffe(letters=True), CAFFE, "caffe", "bottleneck"),
-  "caffe, numbered": Layout("imagenet", _caffe(letters=False), CAFFE, "caffe", "bottleneck"),
+  "caffe": Layout("imagenet", _caffe(letters=True), CAFFE, "caffe", (50,)),
+  "caffe, numbered": Layout("imagenet", _caffe(letters=False), CAFFE, "caffe", (101, 152)),
 }
 
 PADDINGS = ("both", "end")
