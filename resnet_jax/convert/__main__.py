@@ -57,12 +57,9 @@ def main(_: list[str]) -> None:
     show(report)
   except (UserError, OSError) as error:
     sys.exit(f"error: {error}")
-  if _WEIGHTS.value:
-    print(f"{path}: step 0; BN's running variances, unbiased there, are taken as they are")
-  else:
-    print(
-      f"{_OUT.value}: written; BN's running variances as they are, of nets trained here the biased ones"
-    )
+  print(f"{_OUT.value or path}: written")
+  # Only training tells them apart: inference takes the variances as they stand.
+  print("BN's running variances are kept: unbiased in PyTorch's and Caffe's nets, biased in ours")
 
 
 def import_into(path: pathlib.Path) -> convert.Report:
