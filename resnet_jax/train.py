@@ -61,11 +61,12 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
   """
   path = pathlib.Path(directory)
   check(config)
-  finetune.check(config)
   mesh.check(config.data.batch_size)
   patience = _patience()
   old = workdir.read_config(path)
-  if old is not None:
+  if old is None:
+    finetune.check(config)
+  else:
     workdir.refuse_changes(old, config)
   with workdir.lock(path):
     run = setup(config)

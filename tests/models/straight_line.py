@@ -16,6 +16,16 @@ def conv(x, w, stride=1):
   )
 
 
+def max_pool(x, padding):
+  """The largest of each 3x3 window, every other window."""
+  x = jnp.pad(x, ((0, 0), padding, padding, (0, 0)), constant_values=-jnp.inf)
+  rows, columns = ((size - 3) // 2 + 1 for size in x.shape[1:3])
+  shifted = [
+    x[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2] for i in range(3) for j in range(3)
+  ]
+  return jnp.stack(shifted).max(0)
+
+
 class Net:
   """One forward pass; in training mode `new` collects the running statistics that come of it."""
 
@@ -135,11 +145,14 @@ class Net:
 
   def logits(self, x, units):
     c = self.c
-    x = conv(x, self.kernel(("stem", "conv")))
+    imagenet = c.family == "imagenet"
+    x = conv(x, self.kernel(("stem", "conv")), 2 if imagenet else 1)
     x = jax.nn.relu(self.batch_norm(x, ("stem", "bn")))
+    if imagenet:
+      x = max_pool(x, (1, 1) if c.pool_padding == "both" else (0, 1))
     number = 0
-    for stage, width in enumerate((16, 32, 64)):
-      for unit in range(units):
+    for stage, width in enumerate((64, 128, 256, 512) if imagenet else (16, 32, 64)):
+      for unit in range(units[stage]):
         first = unit == 0
         path = (f"stage{stage + 1}", *(("first",) if first else ("rest", unit - 1)))
         where = "first unit" if number == 0 else "shape changes" if first else "inside"

@@ -75,7 +75,7 @@ def compare(config, size=4):
 
   def theirs(params):
     net = Net(config, params, stats, root)
-    logits = net.logits(x, units_per_stage(config)[0])
+    logits = net.logits(x, units_per_stage(config))
     return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(4), labels]), net.new
 
   (loss, new), gradient = evaluate(jax.value_and_grad(ours, has_aux=True), params)
@@ -137,7 +137,7 @@ def test_evaluation_mode(x64, unit, shortcut, after_add):
   shapes = jax.eval_shape(model.init, jax.random.key(0), x)
   variables = {name: drawn(shapes[name], number) for number, name in enumerate(shapes)}
   net = Net(config, variables["params"], variables["batch_stats"], None, train=False)
-  ours, theirs = evaluate(model.apply, variables, x), net.logits(x, UNITS_A_STAGE)
+  ours, theirs = evaluate(model.apply, variables, x), net.logits(x, units_per_stage(config))
   np.testing.assert_allclose(ours, theirs, rtol=1e-11)
 
 
@@ -154,6 +154,23 @@ def test_evaluation_mode(x64, unit, shortcut, after_add):
 def test_settings(x64, more):
   plain = {"unit": "basic", "shortcut": "identity", "after_add": "original"}
   compare(make(**plain | more), size=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("unit", "depth", "shortcut", "after_add", "more"),
+  [
+    ("basic", 18, "identity", "original", {"pool_padding": "end", "projection": "C"}),
+    ("basic", 18, "exclusive_gating", "full_preact", {}),
+    ("basic", 18, "none", "relu_only_preact", {}),
+    ("basic", 18, "dropout", "relu_before_add", {"projection": "A"}),
+    ("bottleneck", 50, "identity", "full_preact", {"stride_on": "3x3"}),
+    ("bottleneck", 50, "conv", "bn_after_add", {"remat": "unit"}),
+  ],
+)
+def test_imagenet_nets(x64, unit, depth, shortcut, after_add, more):
+  more = {"family": "imagenet", "depth": depth, "projection": "B"} | more
+  compare(make(unit, shortcut, after_add, **more), size=48 if unit == "bottleneck" else 16)
 
 
 @pytest.mark.parametrize("path", PATHS)
