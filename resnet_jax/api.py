@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import data, evaluation, feed, mesh, metrics, precise_bn, results, steps, views
+from resnet_jax import data, evaluation, feed, mesh, metrics, precise_bn, results, steps
 from resnet_jax import setup as setup_lib
 from resnet_jax import workdir as workdir_lib
 from resnet_jax.checkpoint import Checkpoints
@@ -161,7 +161,10 @@ class Test:
 
   def check(self) -> None:
     """Raises a UserError for a test that there is not."""
-    views.check(self.view)
+    if self.view != "single":
+      from resnet_jax.data.photos import views
+
+      views.check(self.view)
     if self.precise_bn < 0:
       raise UserError(f"--precise_bn={self.precise_bn} must be 0 or more batches")
 
@@ -216,4 +219,4 @@ def _score(scores: evaluation.Scores, run: Run, setup: setup_lib.Setup, test: Te
   if test.precise_bn:
     source = feed.build(setup)
     variables = precise_bn.recompute(setup.task, variables, source.batches(), test.precise_bn)
-  evaluation.add(scores, setup.task, variables, views.groups(setup, test.view))
+  evaluation.add(scores, setup.task, variables, evaluation.groups(setup, test.view))

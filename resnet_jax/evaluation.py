@@ -8,8 +8,12 @@ import jax
 import numpy as np
 
 from resnet_jax import steps
+from resnet_jax.errors import UserError
+from resnet_jax.setup import Setup
 
-BATCH = 512
+BATCH = 512  # images of a split that lies on the devices
+READ = 16  # photographs that a worker reads at a time
+PIXELS = 2**23  # of photographs in one batch of a device: 167 images of 224x224
 
 
 class Group(NamedTuple):
@@ -103,6 +107,73 @@ def resident(examples: steps.Examples, labels: np.ndarray) -> Iterator[Group]:
     chosen = np.arange(first, first + batch)
     numbers = chosen[chosen < total]
     yield Group(examples, np.minimum(chosen, total - 1), numbers, labels[numbers])
+
+
+def groups(run: Setup, test: str = "single", warn: Callable = print) -> Iterator[Group]:
+  """The test split in batches of images of one shape, each view of each example once.
+
+  Args:
+    run: whose split, and where it lies.
+    test: one of the papers' tests of photographs, see `data.photos.views`.
+    warn: is told of files that cannot be read.
+
+  Raises:
+    UserError: there is no such test, or not of these images.
+  """
+  if not isinstance(run.test, steps.Examples):
+    return _streamed(run, test, warn)
+  if test != "single":
+    raise UserError(
+      f"--test={test} is for photographs; the images of {run.config.data.name} are of one size"
+    )
+  return resident(run.test, run.dataset.test.labels)
+
+
+def _streamed(run: Setup, test: str, warn: Callable) -> Iterator[Group]:
+  from resnet_jax.data.photos import pipeline, views
+
+  views.check(test)
+  config, alike = run.config.data, test != "multi-scale"  # the views of one photograph to another's
+  waiting: dict[tuple[int, ...], list] = {}  # by the shape of their images
+  with pipeline.evaluation(
+    run.test,
+    batch_size=READ if alike else 1,
+    transform=views.Views(test, config.image_size),
+    workers=config.workers,
+  ) as photographs:
+    for number, label, images in _rows(photographs):
+      if images is None:
+        warn(f"{run.test.name(number)} cannot be read and counts as an error")
+      for image in images or ():
+        bucket = waiting.setdefault(image.shape, [])
+        bucket.append((number, label, image))
+        if len(bucket) == _batch_size(image.shape):
+          yield _group(run, waiting.pop(image.shape))
+  for bucket in waiting.values():
+    yield _group(run, bucket)
+
+
+def _rows(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[tuple[int, int, list | None]]:
+  """Number, label and views of each example; None in place of what could not be read."""
+  for batch in batches:
+    numbers, labels, unreadable = (batch.pop(key) for key in ("index", "label", "unreadable"))
+    for row, number in enumerate(numbers):
+      read = unreadable[row] < 0
+      yield number, labels[row], [view[row] for view in batch.values()] if read else None
+
+
+def _batch_size(shape: tuple[int, ...]) -> int:
+  """How many images of [H, W, 3] are classified at a time: a multiple of the devices."""
+  return jax.device_count() * max(1, PIXELS // math.prod(shape[:2]))
+
+
+def _group(run: Setup, bucket: list[tuple[int, int, np.ndarray]]) -> Group:
+  shape = bucket[0][2].shape
+  images, labels = np.zeros((_batch_size(shape), *shape), np.uint8), np.zeros(len(bucket), np.int32)
+  for row, (_, label, image) in enumerate(bucket):
+    images[row], labels[row] = image, label
+  numbers = np.asarray([number for number, _, _ in bucket])
+  return Group(run.on_devices(images, np.resize(labels, len(images))), None, numbers, labels)
 
 
 _eval_step: Any = jax.jit(steps.eval_step, static_argnums=0)

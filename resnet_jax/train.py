@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import evaluation, feed, finetune, mesh, metrics, results, steps, views, workdir
+from resnet_jax import evaluation, feed, finetune, mesh, metrics, results, steps, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.errors import Diverged, Preempted, UserError
 from resnet_jax.preemption import StopRequest
@@ -265,7 +265,7 @@ class Loop:
 
   def _count_errors(self) -> evaluation.Evaluation:
     run, stopped = self.setup, lambda: self.stop.received
-    groups = views.groups(run, warn=self.progress.message)
+    groups = evaluation.groups(run, warn=self.progress.message)
     examples = run.dataset.test_examples
     found = evaluation.evaluate(run.task, self.state.variables, groups, examples, stopped)
     return found or self._leave()

@@ -1,0 +1,141 @@
+"""The papers' tests: which views of a photograph a network sees; their scores are averaged.
+
+Sizes are those for nets that train on 224; where config.data.image_size is another, all are in
+proportion to it. A view is a window of the photograph once its shorter side is resized.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from resnet_jax import errors
+from resnet_jax.data.photos import decode
+
+SCALES = (224, 256, 384, 480, 640)  # shorter sides of the fully convolutional test ([R] 3.4)
+STRIDE = 32  # of the nets' last map
+CENTER = (0.5, 0.5)
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+
+
+class View(NamedTuple):
+  """`box` (left, top, right, bottom), in pixels of the photograph, resized to height x width."""
+
+  box: tuple[float, float, float, float]
+  height: int
+  width: int
+  flip: bool = False
+
+
+def single(photo: tuple[int, int], size: int) -> list[View]:
+  """The central 224 of a shorter side of 256."""
+  return [window(photo, scaled(256, size), (size, size))]
+
+
+def large(photo: tuple[int, int], size: int) -> list[View]:
+  """The central 320 of a shorter side of 320 ([I] table 5)."""
+  side = scaled(320, size)
+  return [window(photo, side, (side, side))]
+
+
+def ten_crop(photo: tuple[int, int], size: int) -> list[View]:
+  """The corners and the centre of a shorter side of 256, and their mirror images ([R] 3.4)."""
+  shorter = scaled(256, size)
+  five = [window(photo, shorter, (size, size), place) for place in (*CORNERS, CENTER)]
+  return five + [view._replace(flip=True) for view in five]
+
+
+def multi_scale(photo: tuple[int, int], size: int) -> list[View]:
+  """The whole photograph at several scales, for the net as a fully convolutional one ([R] 3.4).
+
+  The longer side is cut, at both ends, to a multiple of the net's stride, so that there are few
+  shapes to compile; what is cut has no column of the last map of its own.
+  """
+  views = []
+  for scale in SCALES:
+    shorter = scaled(scale, size)
+    whole = tuple(side - side % STRIDE or side for side in resized(photo, shorter))
+    views.append(window(photo, shorter, whole))
+  return views
+
+
+VIEWS: dict[str, Callable[[tuple[int, int], int], list[View]]] = {
+  "single": single,
+  "320": large,
+  "10-crop": ten_crop,
+  "multi-scale": multi_scale,
+}
+
+
+def check(name: str) -> None:
+  """Raises a UserError for a test that there is not."""
+  if name not in VIEWS:
+    raise errors.unknown("--test", name, VIEWS)
+
+
+def scaled(pixels: int, size: int) -> int:
+  """What `pixels` of the papers are for a net that trains on `size`."""
+  return round(pixels * size / 224)
+
+
+def resized(photo: tuple[int, int], shorter: int) -> tuple[int, int]:
+  """Height and width once the shorter side is `shorter`; the longer is rounded down, as
+  torchvision does.
+  """
+  low = min(photo)
+  return int(shorter * photo[0] / low), int(shorter * photo[1] / low)
+
+
+def window(
+  photo: tuple[int, int], shorter: int, size: tuple[int, ...], place: tuple[float, float] = CENTER
+) -> View:
+  """The window of `size` at `place`, each a height and a width, of the resized photograph.
+
+  A place is 0 for the first rows or columns, 1 for the last, and 0.5 for the central ones, rounded
+  half to even as torchvision does.
+  """
+  whole = resized(photo, shorter)
+  top, left = (
+    round((have - want) * share) for have, want, share in zip(whole, size, place, strict=True)
+  )
+  y, x = (have / want for have, want in zip(photo, whole, strict=True))
+  return View((left * x, top * y, (left + size[1]) * x, (top + size[0]) * y), size[0], size[1])
+
+
+class Views(NamedTuple):
+  """What worker processes do with an encoded photograph: the views of a test as arrays."""
+
+  name: str
+  size: int
+
+  def __call__(self, data: bytes) -> dict[str, np.ndarray]:
+    """`{"0": uint8 [H, W, 3], ...}`, a view each.
+
+    Raises:
+      Unreadable: the photograph cannot be decoded.
+    """
+    image = decode.rgb(data)
+    views = VIEWS[self.name]((image.height, image.width), self.size)
+    return {str(number): render(image, view) for number, view in enumerate(views)}
+
+
+def render(image: Image.Image, view: View) -> np.ndarray:
+  """The pixels of a view, uint8 [H, W, 3]: bilinear with antialiasing, as torchvision on Pillow."""
+  pixels = np.asarray(
+    image.resize((view.width, view.height), Image.Resampling.BILINEAR, box=view.box)
+  )
+  return pixels[:, ::-1] if view.flip else pixels
+
+
+def whole(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+  """A photograph for a net of small images: the centre, as large as can be, in uint8 [H, W, C].
+
+  Raises:
+    Unreadable: the photograph cannot be decoded.
+  """
+  image = decode.rgb(data)
+  height, width, channels = shape
+  shorter = max(height, width)
+  pixels = render(image, window((image.height, image.width), shorter, (height, width)))
+  return pixels if channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
