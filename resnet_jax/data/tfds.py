@@ -24,7 +24,7 @@ _CHUNK = 1024  # examples that are decoded at a time
 _UNUSABLE = (ValueError, TypeError, AssertionError, OSError, ImportError, json_format.ParseError)
 # What damage was seen to raise: of the file IndexError, ValueError or RuntimeError, the others of
 # an image.
-_DAMAGE = (IndexError, ValueError, RuntimeError, OSError, SyntaxError, Image.DecompressionBombError)
+DAMAGE = (IndexError, ValueError, RuntimeError, OSError, SyntaxError, Image.DecompressionBombError)
 _FORMATS = ("PNG", "JPEG", "WEBP")  # TFDS writes the first two; trying all Pillow has is slow
 
 
@@ -39,15 +39,26 @@ def load(config) -> Dataset:
   Raises:
     UserError: the set is not prepared, a split does not exist, or an example is damaged.
   """
-  builder = _builder(config)
-  _info(config, builder)  # what cannot be used need not be prepared
-  if not pathlib.Path(builder.data_dir).is_dir():
-    builder = _prepared(config, builder)
+  _info(config, _builder(config))  # what cannot be used need not be prepared
+  builder = opened(config)
   return assemble(
     _info(config, builder),
     _read(builder, config, "train_split"),
     _read(builder, config, "test_split"),
   )
+
+
+def opened(config) -> Any:
+  """The TFDS builder of an image-classification set, once the set is prepared.
+
+  Raises:
+    UserError: there is no such set, it is none of images and labels, or it is not prepared.
+  """
+  builder = _builder(config)
+  _features(config, builder)
+  if not pathlib.Path(builder.data_dir).is_dir():
+    builder = _prepared(config, builder)
+  return builder
 
 
 def _builder(config) -> Any:
@@ -66,7 +77,8 @@ def _builder(config) -> Any:
     ) from None
 
 
-def _info(config, builder) -> Info:
+def _features(config, builder) -> tuple[Any, Any]:
+  """The image and the label of a set that has them."""
   features = dict(builder.info.features or {})
   keys = builder.info.supervised_keys or (None, None)
   image, label = (features.get(key) for key in keys[:2])
@@ -74,6 +86,11 @@ def _info(config, builder) -> Info:
     raise UserError(
       f"config.data.name={config.name!r} is no image-classification set; cifar10 is one"
     )
+  return image, label
+
+
+def _info(config, builder) -> Info:
+  image, label = _features(config, builder)
   if None in image.shape or image.np_dtype != np.uint8:
     raise UserError(
       f"config.data.name={config.name!r} has images of different sizes or not of 8 bits, which "
@@ -105,12 +122,16 @@ def _prepared(config, builder) -> Any:
   return _builder(config)
 
 
-def _read(builder, config, key: str) -> Split:
-  name = config[key]
-  image_key, label_key = builder.info.supervised_keys[:2]
+def data_source(builder, config, key: str) -> Any:
+  """Random access to the records of the split `config[key]`, whose images stay encoded.
+
+  Raises:
+    UserError: the set has no such split, or is prepared in another format.
+  """
+  name, image_key = config[key], builder.info.supervised_keys[0]
   decoders = {image_key: tfds.decode.SkipDecoding()}  # see _FORMATS
   try:
-    source = builder.as_data_source(split=name, decoders=decoders)
+    return builder.as_data_source(split=name, decoders=decoders)
   except NotImplementedError:
     raise UserError(
       f"config.data.name={config.name!r} in {builder.data_dir} is not prepared as array_record; "
@@ -119,6 +140,11 @@ def _read(builder, config, key: str) -> Split:
   except (ValueError, AssertionError, KeyError):
     sizes = {part: known.num_examples for part, known in builder.info.splits.items()}
     raise splits.wrong(f"config.data.{key}", name, sizes) from None
+
+
+def _read(builder, config, key: str) -> Split:
+  source, name = data_source(builder, config, key), config[key]
+  image_key, label_key = builder.info.supervised_keys[:2]
   total = len(source)
   shape = builder.info.features[image_key].shape
   if total * math.prod(shape) > MEMORY:
@@ -134,7 +160,7 @@ def _read(builder, config, key: str) -> Split:
       try:
         with Image.open(io.BytesIO(example[image_key]), formats=_FORMATS) as image:
           images[number] = np.asarray(image).reshape(shape)
-      except _DAMAGE as error:
+      except DAMAGE as error:
         raise _damaged(place, number, error) from None
       labels[number] = example[label_key]
   return Split(images, labels)
@@ -143,13 +169,13 @@ def _read(builder, config, key: str) -> Split:
 def _records(source, numbers: range, place: str) -> list[dict[str, Any]]:
   try:
     return source.__getitems__(numbers)  # much faster than one by one
-  except _DAMAGE:
+  except DAMAGE:
     pass
   records = []
   for number in numbers:
     try:
       records.append(source[number])
-    except _DAMAGE as error:
+    except DAMAGE as error:
       raise _damaged(place, number, error) from None
   return records
 

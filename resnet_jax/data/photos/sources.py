@@ -1,0 +1,113 @@
+"""Where photographs come from: `data.name` folder, list, or a TFDS set whose images vary in size.
+
+All are random access to encoded bytes and a label, and are cheap to send to another process.
+"""
+
+import hashlib
+import os
+from typing import Any, Protocol
+
+import numpy as np
+
+from resnet_jax.data.photos import scan
+from resnet_jax.data.photos.unreadable import Unreadable, reason
+
+
+class Source(Protocol):
+  """Photographs of one split: `source[i]` is the encoded bytes and the label of example i."""
+
+  classes: tuple[str, ...]
+  fingerprint: str
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: int) -> tuple[bytes, int]:
+    """The file's or the record's bytes; raises Unreadable where there are none to be had."""
+
+  def name(self, index: int) -> str:
+    """What a message calls the example."""
+
+
+class Files:
+  """Photographs as files, in the order of their names or of their list."""
+
+  def __init__(self, found: scan.Found, classes: tuple[str, ...]):
+    """Of `found`, whose labels number `classes`; the folder they lie in is not in `fingerprint`."""
+    self.classes, self._root = classes, found.root
+    self._names, self._labels = np.array(found.names), np.array(found.labels, np.int32)
+    digest = hashlib.sha256(repr(classes).encode())
+    for part in (self._names, self._labels, np.array(found.sizes, np.int64)):
+      digest.update(part.dtype.str.encode() + part.tobytes())
+    self.fingerprint = digest.hexdigest()[:16]
+
+  def __len__(self) -> int:
+    return len(self._labels)
+
+  def __getitem__(self, index: int) -> tuple[bytes, int]:
+    label = int(self._labels[index])
+    try:
+      with open(os.path.join(os.fsencode(self._root), self._names[index]), "rb") as file:
+        return file.read(), label
+    except OSError as error:
+      raise Unreadable(error.strerror or reason(error), label) from None
+
+  def name(self, index: int) -> str:
+    """The path."""
+    return os.path.join(self._root, os.fsdecode(self._names[index]))
+
+  def __repr__(self) -> str:
+    return f"Files({self._root!r}, {len(self)} photographs, {self.fingerprint})"
+
+
+class Records:
+  """Photographs in a prepared TFDS set, read without TensorFlow; each process opens it anew."""
+
+  def __init__(self, records: Any, keys: tuple[str, str], classes: tuple[str, ...]):
+    """Of a TFDS data source, whose images stay encoded; `keys` are the image's and the label's."""
+    self.classes, self._records, self._keys = classes, records, keys
+    info = records.dataset_info
+    self._place = f"split {records.split} of {info.full_name}"
+    sizes = {name: split.num_examples for name, split in info.splits.items()}
+    known = repr((self._place, len(records), sorted(sizes.items()), classes))
+    self.fingerprint = hashlib.sha256(known.encode()).hexdigest()[:16]
+
+  def __len__(self) -> int:
+    return len(self._records)
+
+  def __getitem__(self, index: int) -> tuple[bytes, int]:
+    from resnet_jax.data import tfds
+
+    try:
+      record = self._records[int(index)]
+    except tfds.DAMAGE as error:
+      raise Unreadable(reason(error)) from None
+    image, label = self._keys
+    return record[image], int(record[label])
+
+  def name(self, index: int) -> str:
+    """The number in the split."""
+    return f"example {index} of {self._place}"
+
+  def __repr__(self) -> str:
+    return f"Records({self._place}, {self.fingerprint})"
+
+
+def load(config) -> tuple[Source, Source]:
+  """The photographs to train and to test on that `config.data` names.
+
+  `config.name` is `folder` or `list`, as `scan` describes them, or a TFDS set.
+
+  Raises:
+    UserError: a folder, a list or a split is missing, empty, or has labels that training has not.
+  """
+  if config.name in scan.KINDS:
+    classes, *found = scan.files(config)
+    train, test = (Files(part, classes) for part in found)
+    return train, test
+  from resnet_jax.data import tfds  # a second to import, which files need not pay
+
+  builder = tfds.opened(config)
+  keys = builder.info.supervised_keys[:2]
+  classes = tuple(builder.info.features[keys[1]].names)
+  first, second = (tfds.data_source(builder, config, f"{part}_split") for part in ("train", "test"))
+  return Records(first, keys, classes), Records(second, keys, classes)
