@@ -67,14 +67,24 @@ class Streamed:
     return self._stream(0)
 
   def _stream(self, first_step: int) -> Iterator[Batch]:
-    from resnet_jax.data import photos
+    from resnet_jax.data.photos import pipeline
 
     run, told = self._run, set[int]()
-    for batch in photos.training(run.train, run.config.data, run.config.seed, first_step):
-      for index in set(batch["unreadable"][batch["unreadable"] >= 0]) - told:
-        told.add(index)
-        self._warn(f"{run.train.name(index)} cannot be read; the next one takes its place")
-      yield run.on_devices(batch["image"], batch["label"]), None
+    config = run.config.data
+    with pipeline.training(
+      run.train,
+      batch_size=config.batch_size,
+      image_size=config.image_size,
+      crop=config.crop,
+      seed=run.config.seed,
+      first_step=first_step,
+      workers=config.workers,
+    ) as batches:
+      for batch in batches:
+        for example in set(batch["unreadable"].tolist()) - told - {-1}:
+          told.add(example)
+          self._warn(f"{run.train.name(example)} cannot be read; the next one takes its place")
+        yield run.on_devices(batch["image"], batch["label"]), None
 
   def close(self) -> None:
     """Ends the workers."""

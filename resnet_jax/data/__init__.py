@@ -1,10 +1,18 @@
-"""Data sets by name, read whole into host memory; and their order and augmentation on the device.
+"""Data sets by name, and their order and augmentation on the device.
 
-`digits` comes with scikit-learn; every other name is a TensorFlow Datasets (TFDS) set.
+`digits` comes with scikit-learn, `folder` and `list` are photographs on disk; every other name is a
+TensorFlow Datasets (TFDS) set. Images of one size are read whole into host memory, photographs,
+which differ in size, as they are needed.
 """
 
+from typing import Any
+
+from resnet_jax.config import default_config
 from resnet_jax.data import digits, imagenet
 from resnet_jax.data.dataset import Dataset, Info, Split, describe
+from resnet_jax.errors import UserError
+
+OF_PHOTOGRAPHS = ("image_size", "crop", "workers")
 
 __all__ = ["Dataset", "Info", "Split", "describe", "info", "load", "of_weights"]
 
@@ -15,7 +23,16 @@ def info(config) -> Info:
   Raises:
     UserError: there is no data set of that name.
   """
-  return _source(config.name).info(config)
+  source = _source(config)
+  if not source.PHOTOGRAPHS:
+    defaults = default_config().data
+    for key in OF_PHOTOGRAPHS:
+      if config[key] != defaults[key]:
+        raise UserError(
+          f"config.data.{key}={config[key]!r} is for photographs; the images of {config.name} are "
+          "of one size"
+        )
+  return source.info(config)
 
 
 def load(config) -> Dataset:
@@ -24,7 +41,7 @@ def load(config) -> Dataset:
   Raises:
     UserError: the set or a split does not exist, is not prepared, is damaged or does not fit.
   """
-  return _source(config.name).load(config)
+  return _source(config).load(config)
 
 
 def of_weights(config, classes: int) -> Info:
@@ -35,9 +52,13 @@ def of_weights(config, classes: int) -> Info:
   return describe(config, (config.image_size, config.image_size, 3), names)
 
 
-def _source(name: str):
-  if name == "digits":
+def _source(config) -> Any:
+  if config.name == "digits":
     return digits
+  from resnet_jax.data.photos import dataset as photos
+
+  if config.name in ("folder", "list"):
+    return photos
   from resnet_jax.data import tfds  # a second to import, which digits need not pay
 
-  return tfds
+  return photos if tfds.differ_in_size(config) else tfds

@@ -7,6 +7,7 @@ import numpy as np
 from resnet_jax.data import splits
 from resnet_jax.data.dataset import Dataset, Info, Split, assemble, describe
 
+PHOTOGRAPHS = False
 _FILE = "sklearn/datasets/data/digits.csv.gz"
 _HELD_OUT = 5  # every fifth example is a test example: 360 of 1797
 

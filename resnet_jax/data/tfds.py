@@ -17,6 +17,7 @@ from resnet_jax.data.dataset import Dataset, Info, Split, assemble, describe
 from resnet_jax.data.download import Unreachable
 from resnet_jax.errors import UserError
 
+PHOTOGRAPHS = False
 MEMORY = 8 * 2**30  # bytes of images that are read whole
 _CHUNK = 1024  # examples that are decoded at a time
 # What TFDS raises for names, versions and folders it cannot make sense of, or not without more
@@ -31,6 +32,17 @@ _FORMATS = ("PNG", "JPEG", "WEBP")  # TFDS writes the first two; trying all Pill
 def info(config) -> Info:
   """The `Info` of a TFDS set, from what TFDS knows of it, prepared or not."""
   return _info(config, _builder(config))
+
+
+def differ_in_size(config) -> bool:
+  """Whether the images of a set have no size in common: photographs."""
+  image, _ = _features(config, _builder(config))
+  return None in image.shape[:2]
+
+
+def class_names(config) -> tuple[str, ...]:
+  """The names of a set's labels, prepared or not."""
+  return tuple(_features(config, _builder(config))[1].names)
 
 
 def load(config) -> Dataset:

@@ -67,24 +67,9 @@ def scale_aspect(height: int, width: int, size: int, rng: np.random.Generator) -
   return center(height, width, min(height, width))
 
 
-def draw(
-  kind: str, flip: bool, height: int, width: int, size: int, rng: np.random.Generator
-) -> tuple[Box, bool]:
-  """A random crop of `kind`, and whether to mirror it: never, or with probability 1/2."""
-  function = scale if kind == "scale" else scale_aspect
-  return function(height, width, size, rng), flip and bool(rng.random() < 0.5)
-
-
-def resized(height: int, width: int, shorter: int) -> tuple[int, int]:
-  """Height and width once the shorter side is `shorter`; the longer is rounded down."""
-  low = min(height, width)
-  return int(shorter * height / low), int(shorter * width / low)
-
-
-def center(height: int, width: int, size: int) -> Box:
-  """The square of `size` pixels in the centre, rounded half to even as torchvision does."""
-  left, top = round((width - size) / 2), round((height - size) / 2)
-  return left, top, left + size, top + size
+def draw(kind: str, height: int, width: int, size: int, rng: np.random.Generator) -> Box:
+  """A random crop of `kind`."""
+  return (scale if kind == "scale" else scale_aspect)(height, width, size, rng)
 
 
 def _place(height: int, width: int, high: int, wide: int, rng: np.random.Generator) -> Box:

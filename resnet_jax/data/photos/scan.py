@@ -40,16 +40,34 @@ def files(config) -> tuple[tuple[str, ...], Found, Found]:
   Raises:
     UserError: something is missing or empty, or has a label that the training split has not.
   """
-  if not config.dir or not os.path.isdir(config.dir):
-    raise UserError(
-      f"config.data.dir={config.dir!r} is no folder; config.data.name={config.name!r} needs the "
-      f"one that holds {_LAYOUTS[config.name]}"
-    )
+  _check_folder(config)
   read, order = (_folder, str) if config.name == "folder" else (_listed, _number_or_word)
   parts = {key: read(config, key) for key in ("train_split", "test_split")}
   classes = tuple(sorted(set(parts["train_split"][1].labels), key=order))
   train, test = (_selected(config, key, *part, classes) for key, part in parts.items())
   return classes, train, test
+
+
+def classes(config) -> tuple[str, ...]:
+  """The labels of the training split, in order, without a look at the photographs.
+
+  Raises:
+    UserError: the folder or the split is missing.
+  """
+  _check_folder(config)
+  if config.name == "folder":
+    text = _split(config, "train_split", _folders(config.dir))
+    return tuple(_folders(os.path.join(config.dir, text.partition("[")[0])))
+  labels = {label for _, _, label in _lines(config, "train_split")[2]}
+  return tuple(sorted(labels, key=_number_or_word))
+
+
+def _check_folder(config) -> None:
+  if not config.dir or not os.path.isdir(config.dir):
+    raise UserError(
+      f"config.data.dir={config.dir!r} is no folder; config.data.name={config.name!r} needs the "
+      f"one that holds {_LAYOUTS[config.name]}"
+    )
 
 
 def _folder(config, key: str) -> tuple[str, Found]:
@@ -76,12 +94,24 @@ def _folder(config, key: str) -> tuple[str, Found]:
 
 
 def _listed(config, key: str) -> tuple[str, Found]:
+  text, path, lines = _lines(config, key)
+  sizes: list[int] = []
+  for number, name, _ in lines:
+    try:
+      sizes.append(os.stat(os.path.join(config.dir, name)).st_size)
+    except OSError:
+      place = f"line {number} of {path} names {name!r}"
+      raise _error(config, key, f"{place}, which is not in {config.dir}") from None
+  names, labels = [os.fsencode(name) for _, name, _ in lines], [label for _, _, label in lines]
+  return text, Found(config.dir, names, labels, sizes)
+
+
+def _lines(config, key: str) -> tuple[str, str, list[tuple[int, str, str]]]:
+  """The split string, the list's path, and number, name and label of each of its lines."""
   known = sorted(name[:-4] for name in os.listdir(config.dir) if name.endswith(".txt"))
   text = _split(config, key, known)
   path = os.path.join(config.dir, text.partition("[")[0] + ".txt")
-  names: list[bytes] = []
-  labels: list[str] = []
-  sizes: list[int] = []
+  found: list[tuple[int, str, str]] = []
   with open(path, encoding="utf-8", errors="surrogateescape") as lines:
     for number, line in enumerate(map(str.strip, lines), 1):
       if not line or line.startswith("#"):
@@ -89,16 +119,10 @@ def _listed(config, key: str) -> tuple[str, Found]:
       name, *label = line.rsplit(maxsplit=1)
       if not label:
         raise _error(config, key, f"line {number} of {path} is {line!r}, not 'path label'")
-      try:
-        sizes.append(os.stat(os.path.join(config.dir, name)).st_size)
-      except OSError:
-        place = f"line {number} of {path} names {name!r}"
-        raise _error(config, key, f"{place}, which is not in {config.dir}") from None
-      names.append(os.fsencode(name))
-      labels.append(label[0])
-  if not names:
+      found.append((number, name, label[0]))
+  if not found:
     raise _error(config, key, f"{path} lists nothing")
-  return text, Found(config.dir, names, labels, sizes)
+  return text, path, found
 
 
 def _selected(config, key: str, text: str, found: Found, classes: tuple[str, ...]) -> Found:

@@ -92,6 +92,19 @@ class Records:
     return f"Records({self._place}, {self.fingerprint})"
 
 
+def classes(config) -> tuple[str, ...]:
+  """The names of the labels, without a look at the photographs.
+
+  Raises:
+    UserError: a folder, a list or a split is missing.
+  """
+  if config.name in scan.KINDS:
+    return scan.classes(config)
+  from resnet_jax.data import tfds
+
+  return tfds.class_names(config)
+
+
 def load(config) -> tuple[Source, Source]:
   """The photographs to train and to test on that `config.data` names.
 

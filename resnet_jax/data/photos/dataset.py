@@ -1,0 +1,38 @@
+"""Photographs as a data set: what is known before they are read, and both splits."""
+
+import dataclasses
+
+from resnet_jax.data.augment import CONSTANTS
+from resnet_jax.data.dataset import Dataset, Info, describe
+from resnet_jax.data.photos import crops, sources
+from resnet_jax.errors import UserError
+
+PHOTOGRAPHS = True
+
+
+def info(config) -> Info:
+  """The `Info` of photographs once they are cropped, shape (image_size, image_size, 3).
+
+  Raises:
+    UserError: there are none, or the config asks for what photographs do not have.
+  """
+  crops.check(config.crop)
+  if config.normalize not in CONSTANTS:
+    raise UserError(
+      f"config.data.normalize={config.normalize!r} is computed of images of one size; photographs "
+      f"take {' or '.join(CONSTANTS)}"
+    )
+  if config.pad:
+    raise UserError(f"config.data.pad={config.pad} does nothing with photographs; leave it None")
+  found = describe(config, (config.image_size, config.image_size, 3), sources.classes(config))
+  return dataclasses.replace(found, pad=0)
+
+
+def load(config) -> Dataset:
+  """Both splits, found but not read.
+
+  Raises:
+    UserError: see `sources.load`.
+  """
+  train, test = sources.load(config)
+  return Dataset(info(config), train, test, f"{train.fingerprint}-{test.fingerprint}")
