@@ -89,7 +89,7 @@ def crop(data: bytes, box: crops.Box, size: int, flip: bool) -> np.ndarray:
   shrinks = max(part.shape[:2]) > 2 * size
   way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
   square = cv2.resize(part, (size, size), interpolation=way)
-  return square[:, ::-1] if flip else square
+  return cv2.flip(square, 1) if flip else square
 
 
 @_guarded()

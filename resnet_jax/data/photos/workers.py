@@ -1,0 +1,183 @@
+"""Processes that do one task over and over, for the threads of the run.
+
+Grain's own would import JAX, 2.6 s of a start, and the state of its iterators depends on how many
+there are. These import what their task needs; a batch comes back through memory that both sides
+share. They ignore SIGINT and SIGTERM, since the run decides when it ends, and end with it, however
+it ends: the connection is then closed.
+"""
+
+import contextlib
+import json
+import mmap
+import multiprocessing
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import tempfile
+import traceback
+import weakref
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from resnet_jax.errors import UserError
+
+Arrays = dict[str, np.ndarray]
+Task = Callable[[Any], Arrays]
+
+# Not `-m`: signals are ignored before anything is imported, and __main__ is never imported again.
+_START = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+import json, sys
+channel, memory, sys.path[:] = json.loads(sys.argv[1])
+from resnet_jax.data.photos import workers
+workers.serve(channel, memory)
+"""
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}  # a worker is a core's
+_ALIGNED = 64  # bytes
+
+
+class Pool:
+  """`pool(request)` is `task(request)`, done by whichever of `count` processes is free.
+
+  To be called from as many threads as there are processes. With none the caller does the task.
+  """
+
+  def __init__(self, task: Task, count: int):
+    """Starts the processes and does not wait for them; `task` must pickle."""
+    self._task = task
+    coded = pickle.dumps(task) if count else b""
+    workers = [_Worker(coded) for _ in range(count)]
+    self._free: queue.SimpleQueue[_Worker] | None = queue.SimpleQueue() if count else None
+    for worker in workers:
+      self._free.put(worker)  # type: ignore[union-attr]
+    self.close = weakref.finalize(self, _end, workers)  # at the latest when the program ends
+
+  def __call__(self, request: Any) -> Arrays:
+    """The arrays of a task.
+
+    Raises:
+      UserError: the task did, or its process was ended from outside.
+      RuntimeError: the task raised anything else, which is quoted.
+    """
+    if self._free is None:
+      return self._task(request)
+    worker = self._free.get()
+    try:
+      return worker.do(request)
+    finally:
+      self._free.put(worker)
+
+
+class _Worker:
+  """The run's side of one process."""
+
+  def __init__(self, task: bytes):
+    self._coded: bytes | None = task
+    self._channel, channel = multiprocessing.Pipe()
+    shared = _nameless()
+    self._memory = _Memory(shared)
+    passed = (channel.fileno(), shared)
+    with channel:
+      self.process = subprocess.Popen(
+        [sys.executable, "-c", _START, json.dumps([*passed, sys.path])],
+        stdin=subprocess.DEVNULL,
+        pass_fds=passed,
+        process_group=0,  # Ctrl-C is for the run
+        env=os.environ | _ONE_THREAD,
+      )
+
+  def do(self, request: Any) -> Arrays:
+    try:
+      if self._coded is not None:
+        self._channel.send_bytes(self._coded)
+        self._coded = None
+      self._channel.send(request)
+      answer = self._channel.recv()
+    except (EOFError, OSError):
+      raise UserError(
+        f"a process that reads photographs ended with code {self.process.wait()}; where memory ran "
+        "out, a smaller config.data.workers needs less"
+      ) from None
+    if isinstance(answer, Exception):
+      raise answer
+    return self._memory.load(answer)
+
+  def end(self) -> None:
+    self.process.kill()
+    self.process.wait()
+    self._channel.close()
+    self._memory.close()
+
+
+def serve(channel: int, memory: int) -> None:
+  """A worker's side: a task, then request after request until the run has gone."""
+  connection, shared = Connection(channel), _Memory(memory)
+  with contextlib.suppress(EOFError, ConnectionError):
+    task = pickle.loads(connection.recv_bytes())
+    while True:
+      connection.send(_answer(task, connection.recv(), shared))
+
+
+def _answer(task: Task, request: Any, memory: "_Memory") -> Any:
+  try:
+    return memory.store(task(request))
+  except UserError as error:
+    return error
+  except Exception:
+    return RuntimeError(f"while reading photographs:\n{traceback.format_exc()}")
+
+
+class _Memory:
+  """A nameless file that two processes map; it grows to the largest batch."""
+
+  def __init__(self, file: int):
+    self._file = file
+    self._map = memoryview(b"")
+
+  def store(self, arrays: Arrays) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Writes arrays one behind the other; what `load` has to know of them."""
+    layout = [(key, array.dtype.str, array.shape) for key, array in arrays.items()]
+    for array, view in zip(arrays.values(), self._views(layout), strict=True):
+      view[...] = array
+    return layout
+
+  def load(self, layout: list[tuple[str, str, tuple[int, ...]]]) -> Arrays:
+    """Copies of what `store` wrote in the other process."""
+    names = (key for key, _, _ in layout)
+    return {name: view.copy() for name, view in zip(names, self._views(layout), strict=True)}
+
+  def close(self) -> None:
+    os.close(self._file)
+
+  def _views(self, layout) -> list[np.ndarray]:
+    kinds = [np.dtype(kind) for _, kind, _ in layout]
+    shapes = [shape for _, _, shape in layout]
+    sizes = [int(np.prod(shape)) * kind.itemsize for kind, shape in zip(kinds, shapes, strict=True)]
+    ends = np.cumsum([-(-size // _ALIGNED) * _ALIGNED for size in sizes]).tolist()
+    if ends[-1] > len(self._map):
+      if os.fstat(self._file).st_size < ends[-1]:
+        os.ftruncate(self._file, ends[-1])
+      self._map = memoryview(mmap.mmap(self._file, ends[-1]))
+    return [
+      np.ndarray(shape, kind, self._map, offset)
+      for shape, kind, offset in zip(shapes, kinds, [0, *ends[:-1]], strict=True)
+    ]
+
+
+def _nameless() -> int:
+  if hasattr(os, "memfd_create"):
+    return os.memfd_create("photographs")
+  with tempfile.TemporaryFile() as file:
+    return os.dup(file.fileno())
+
+
+def _end(workers: list[_Worker]) -> None:
+  for worker in workers:
+    worker.end()
