@@ -41,6 +41,23 @@ class Run(NamedTuple):
     """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes]."""
     return self.model.apply(self.variables, self.normalize(images))
 
+  def read(self, path: str | os.PathLike) -> np.ndarray:
+    """A photograph as the network takes it, uint8 [H, W, C]: the papers' single crop.
+
+    Raises:
+      Unreadable: it cannot be read.
+    """
+    from resnet_jax.data.photos import views
+    from resnet_jax.data.photos.unreadable import Unreadable
+
+    try:
+      encoded = pathlib.Path(path).read_bytes()
+    except OSError as error:
+      raise Unreadable(error.strerror or str(error)) from None
+    if self.config.model.family == "cifar":
+      return views.small(encoded, self.info.shape)
+    return views.Views("single", self.info.shape[0])(encoded)["0"]
+
   def normalize(self, images) -> jax.Array:
     """uint8 images [N, H, W, C] as the network takes them."""
     if images.dtype != np.uint8:

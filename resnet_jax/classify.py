@@ -39,15 +39,16 @@ def main(photographs: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   compilation.use_cache()
   from resnet_jax import api
-  from resnet_jax.data import imagenet, photos
+  from resnet_jax.data import imagenet
+  from resnet_jax.data.photos.unreadable import Unreadable
 
   try:
     run = api.load(str(_MODEL.value), _CHECKPOINT.value)
     unread = 0
     for path in photographs:
       try:
-        image = photos.read(path, run.info.shape)
-      except photos.Unreadable as reason:
+        image = run.read(path)
+      except Unreadable as reason:
         print(f"{path}: {reason}", file=sys.stderr)
         unread += 1
         continue

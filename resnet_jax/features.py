@@ -83,7 +83,7 @@ def extract(run: Any, folder: str, stage: str, maps: bool) -> tuple[list[str], n
 
   paths: list[str] = []
   rows: list[np.ndarray] = []
-  for names, images in batches(folder, run.info.shape):
+  for names, images in batches(folder, run):
     paths += names
     rows.append(np.asarray(of(run.variables, images))[: len(names)])
   if not rows:
@@ -91,16 +91,17 @@ def extract(run: Any, folder: str, stage: str, maps: bool) -> tuple[list[str], n
   return paths, np.concatenate(rows)
 
 
-def batches(folder: str, shape: tuple[int, ...]) -> Iterator[tuple[list[str], np.ndarray]]:
+def batches(folder: str, run: Any) -> Iterator[tuple[list[str], np.ndarray]]:
   """Paths and images, uint8 [BATCH, H, W, C], of which the last batch fills only the first."""
-  from resnet_jax.data import photos
+  from resnet_jax.data.photos import scan
+  from resnet_jax.data.photos.unreadable import Unreadable
 
   names: list[str] = []
-  images = np.zeros((BATCH, *shape), np.uint8)
-  for path in photos.find(folder):
+  images = np.zeros((BATCH, *run.info.shape), np.uint8)
+  for path in scan.below(folder):
     try:
-      images[len(names)] = photos.read(pathlib.Path(folder) / path, shape)
-    except photos.Unreadable as reason:
+      images[len(names)] = run.read(pathlib.Path(folder) / path)
+    except Unreadable as reason:
       print(f"{path}: {reason}", file=sys.stderr)
       continue
     names.append(path)

@@ -72,6 +72,18 @@ def draw(kind: str, height: int, width: int, size: int, rng: np.random.Generator
   return (scale if kind == "scale" else scale_aspect)(height, width, size, rng)
 
 
+def resized(height: int, width: int, shorter: int) -> tuple[int, int]:
+  """Height and width once the shorter side is `shorter`; the longer is rounded down."""
+  low = min(height, width)
+  return int(shorter * height / low), int(shorter * width / low)
+
+
+def center(height: int, width: int, size: int) -> Box:
+  """The square of `size` pixels in the centre, rounded half to even as torchvision does."""
+  left, top = round((width - size) / 2), round((height - size) / 2)
+  return left, top, left + size, top + size
+
+
 def _place(height: int, width: int, high: int, wide: int, rng: np.random.Generator) -> Box:
   top = int(rng.integers(0, height - high + 1))
   left = int(rng.integers(0, width - wide + 1))

@@ -57,8 +57,8 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 @_guarded()
-def crop(data: bytes, box: crops.Box, size: int, flip: bool) -> np.ndarray:
-  """A part of a photograph, resized to a square and mirrored if asked for.
+def crop(data: bytes, box: crops.Box, size: int) -> np.ndarray:
+  """A part of a photograph, resized to a square.
 
   Made for speed: a JPEG is decoded at 1/2, 1/4 or 1/8 where the box is that much larger than the
   square, which may move it by half a pixel of the square, and only as far down as the box
@@ -69,7 +69,6 @@ def crop(data: bytes, box: crops.Box, size: int, flip: bool) -> np.ndarray:
     data: the encoded photograph.
     box: see `crops`; inside the photograph.
     size: the side of the square, in pixels.
-    flip: whether left and right change places.
 
   Returns:
     uint8 [size, size, 3].
@@ -88,8 +87,7 @@ def crop(data: bytes, box: crops.Box, size: int, flip: bool) -> np.ndarray:
   part = pixels[top:bottom, left:right]
   shrinks = max(part.shape[:2]) > 2 * size
   way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-  square = cv2.resize(part, (size, size), interpolation=way)
-  return square[:, ::-1] if flip else square
+  return cv2.resize(part, (size, size), interpolation=way)
 
 
 @_guarded()
@@ -102,39 +100,6 @@ def rgb(data: bytes) -> Image.Image:
   frame = _frame(data)
   pixels = _turbo(data, frame, frame.height, 1) if frame else None
   return _pillow(data) if pixels is None else Image.fromarray(pixels)
-
-
-@_guarded()
-def resized(data: bytes, shorter: int) -> Image.Image:
-  """The whole photograph in RGB with its shorter side resized, as torchvision on Pillow has it.
-
-  Bilinear with antialiasing. Equal bit for bit to `Resize(shorter)` of what `rgb` gives.
-
-  Args:
-    data: the encoded photograph.
-    shorter: what the shorter side becomes, in pixels; 256 in the papers.
-
-  Raises:
-    Unreadable: it cannot be decoded.
-  """
-  image = rgb(data)
-  high, wide = crops.resized(image.height, image.width, shorter)
-  return image.resize((wide, high), Image.Resampling.BILINEAR)
-
-
-def center(data: bytes, shorter: int, size: int) -> np.ndarray:
-  """The centre crop of evaluation, of a photograph `resized`: uint8 [size, size, 3].
-
-  Args:
-    data: the encoded photograph.
-    shorter: what the shorter side is resized to first.
-    size: the side of the crop, at most `shorter`; 224 in the papers.
-
-  Raises:
-    Unreadable: it cannot be decoded.
-  """
-  image = resized(data, shorter)
-  return np.asarray(image.crop(crops.center(image.height, image.width, size)))
 
 
 def _frame(data: bytes) -> _Frame | None:

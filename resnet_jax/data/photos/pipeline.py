@@ -123,7 +123,7 @@ def evaluation(
   Args:
     source: what to test on.
     batch_size: examples a batch of this process.
-    transform: the encoded photograph to arrays of fixed shapes, such as `examples.CenterCrop()`;
+    transform: the encoded photograph to arrays of fixed shapes, such as `views.Views`;
       it must pickle, and raise Unreadable where it cannot.
     workers: processes that decode; None: one a core, 0: none but this.
     process: (p, P): which of P processes of the run this is; it gets the examples p, p + P ...

@@ -62,6 +62,15 @@ def classes(config) -> tuple[str, ...]:
   return tuple(sorted(labels, key=_number_or_word))
 
 
+def below(folder: str) -> list[str]:
+  """The photographs in a folder and all below it, as paths from it, sorted."""
+  found = []
+  for place, _, names in os.walk(folder):
+    names = [name for name in names if name.lower().endswith(EXTENSIONS) and name[0] != "."]
+    found += [os.path.relpath(os.path.join(place, name), folder) for name in names]
+  return sorted(found)
+
+
 def _check_folder(config) -> None:
   if not config.dir or not os.path.isdir(config.dir):
     raise UserError(

@@ -4,6 +4,7 @@ Sizes are those for nets that train on 224; where config.data.image_size is anot
 proportion to it. A view is a window of the photograph once its shorter side is resized.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from resnet_jax import errors
-from resnet_jax.data.photos import decode
+from resnet_jax.data.photos import crops, decode
 
 SCALES = (224, 256, 384, 480, 640)  # shorter sides of the fully convolutional test ([R] 3.4)
 STRIDE = 32  # of the nets' last map
@@ -20,11 +21,10 @@ CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 class View(NamedTuple):
-  """`box` (left, top, right, bottom), in pixels of the photograph, resized to height x width."""
+  """A window (left, top, right, bottom) of the photograph with its shorter side resized."""
 
-  box: tuple[float, float, float, float]
-  height: int
-  width: int
+  shorter: int
+  box: tuple[int, int, int, int]
   flip: bool = False
 
 
@@ -55,7 +55,7 @@ def multi_scale(photo: tuple[int, int], size: int) -> list[View]:
   views = []
   for scale in SCALES:
     shorter = scaled(scale, size)
-    whole = tuple(side - side % STRIDE or side for side in resized(photo, shorter))
+    whole = tuple(side - side % STRIDE or side for side in crops.resized(*photo, shorter))
     views.append(window(photo, shorter, whole))
   return views
 
@@ -79,31 +79,23 @@ def scaled(pixels: int, size: int) -> int:
   return round(pixels * size / 224)
 
 
-def resized(photo: tuple[int, int], shorter: int) -> tuple[int, int]:
-  """Height and width once the shorter side is `shorter`; the longer is rounded down, as
-  torchvision does.
-  """
-  low = min(photo)
-  return int(shorter * photo[0] / low), int(shorter * photo[1] / low)
-
-
 def window(
   photo: tuple[int, int], shorter: int, size: tuple[int, ...], place: tuple[float, float] = CENTER
 ) -> View:
-  """The window of `size` at `place`, each a height and a width, of the resized photograph.
+  """The window of `size` at `place`, each a height and a width.
 
   A place is 0 for the first rows or columns, 1 for the last, and 0.5 for the central ones, rounded
   half to even as torchvision does.
   """
-  whole = resized(photo, shorter)
+  whole = crops.resized(*photo, shorter)
   top, left = (
     round((have - want) * share) for have, want, share in zip(whole, size, place, strict=True)
   )
-  y, x = (have / want for have, want in zip(photo, whole, strict=True))
-  return View((left * x, top * y, (left + size[1]) * x, (top + size[0]) * y), size[0], size[1])
+  return View(shorter, (left, top, left + size[1], top + size[0]))
 
 
-class Views(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Views:
   """What worker processes do with an encoded photograph: the views of a test as arrays."""
 
   name: str
@@ -117,19 +109,24 @@ class Views(NamedTuple):
     """
     image = decode.rgb(data)
     views = VIEWS[self.name]((image.height, image.width), self.size)
-    return {str(number): render(image, view) for number, view in enumerate(views)}
+    resized = {shorter: resize(image, shorter) for shorter in {view.shorter for view in views}}
+    return {str(number): cut(resized[view.shorter], view) for number, view in enumerate(views)}
 
 
-def render(image: Image.Image, view: View) -> np.ndarray:
-  """The pixels of a view, uint8 [H, W, 3]: bilinear with antialiasing, as torchvision on Pillow."""
-  pixels = np.asarray(
-    image.resize((view.width, view.height), Image.Resampling.BILINEAR, box=view.box)
-  )
+def resize(image: Image.Image, shorter: int) -> Image.Image:
+  """The shorter side resized: bilinear with antialiasing, as torchvision on Pillow."""
+  height, width = crops.resized(image.height, image.width, shorter)
+  return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def cut(resized: Image.Image, view: View) -> np.ndarray:
+  """The pixels of a view, uint8 [H, W, 3]."""
+  pixels = np.asarray(resized.crop(view.box))
   return pixels[:, ::-1] if view.flip else pixels
 
 
-def whole(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
-  """A photograph for a net of small images: the centre, as large as can be, in uint8 [H, W, C].
+def small(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+  """A photograph for a net of small images: the centre, as large as can be, uint8 [H, W, C].
 
   Raises:
     Unreadable: the photograph cannot be decoded.
@@ -137,5 +134,6 @@ def whole(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
   image = decode.rgb(data)
   height, width, channels = shape
   shorter = max(height, width)
-  pixels = render(image, window((image.height, image.width), shorter, (height, width)))
+  view = window((image.height, image.width), shorter, (height, width))
+  pixels = cut(resize(image, shorter), view)
   return pixels if channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
