@@ -14,6 +14,13 @@ KERNEL: dict[str, Initializer] = {
 }
 
 
+def classifier_kernel(init: str) -> Initializer:
+  """The classifier's weights begin as the convolutions' do, but by fan-in: its fan-out is the
+  number of classes, which says nothing of a signal. The Torch release leaves them at its default.
+  """
+  return KERNEL["pytorch" if init == "msra_fan_out" else init]
+
+
 def classifier_bias(init: str, fan_in: int) -> Initializer:
   """The classifier's bias begins at zero; PyTorch draws it as it draws the weights."""
   if init != "pytorch":

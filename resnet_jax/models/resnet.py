@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from resnet_jax.errors import UserError
-from resnet_jax.models.initializers import KERNEL, classifier_bias
+from resnet_jax.models.initializers import classifier_bias, classifier_kernel
 from resnet_jax.models.layers import KEPT, BatchNorm, Conv, master_dtype
 from resnet_jax.models.units import UNITS, ResidualUnit, is_preactivation, order
 
@@ -96,7 +96,7 @@ class ResNet(nn.Module):
     x = x.astype(dtype).mean((1, 2))
     return nn.Dense(
       self.classes,
-      kernel_init=KERNEL[config.init],
+      kernel_init=classifier_kernel(config.init),
       bias_init=classifier_bias(config.init, x.shape[-1]),
       dtype=dtype,
       param_dtype=dtype,

@@ -39,6 +39,14 @@ def test_classifier_bias(init, bound):
   assert (bias.max() > 0) == (bound > 0)
 
 
+def test_the_classifier_begins_by_fan_in():
+  kernel = np.abs(initial(init="msra_fan_out")["classifier"]["kernel"])
+  assert 0.9 / 8 < kernel.max() <= 1 / 8  # 64 inputs; by fan-out, of 10 classes, it would be 1.5
+  assert np.std(initial(init="msra")["classifier"]["kernel"]) == pytest.approx(
+    np.sqrt(2 / 64), rel=0.1
+  )
+
+
 def test_gates_begin_at_their_bias():
   params = initial(shortcut="exclusive_gating", gate_bias=-5.0)
   assert np.all(np.asarray(params["stage1"]["rest"]["gate"]["bias"]) == -5.0)
