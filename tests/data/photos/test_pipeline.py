@@ -10,7 +10,7 @@ import tasks
 from PIL import Image
 
 from resnet_jax.config import default_config
-from resnet_jax.data.photos import decode, examples, pipeline, sources
+from resnet_jax.data.photos import examples, pipeline, sources
 from resnet_jax.errors import UserError
 
 SETTINGS = {"batch_size": 4, "image_size": 32, "crop": "scale_aspect", "flip": True, "seed": 3}
