@@ -14,7 +14,7 @@ SIZES = [(375, 500), (500, 375), (224, 224), (1, 1), (3, 2000), (97, 60)]
 def test_boxes_lie_inside_and_are_not_empty(kind, height, width):
   rng = np.random.default_rng(0)
   for _ in range(300):
-    (left, top, right, bottom), _ = crops.draw(kind, True, height, width, 224, rng)
+    left, top, right, bottom = crops.draw(kind, height, width, 224, rng)
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
 
@@ -49,13 +49,6 @@ def test_scale_aspect_takes_8_to_100_percent_with_aspects_of_three_quarters_to_f
 
 def test_what_never_fits_is_the_square_in_the_centre():
   assert crops.scale_aspect(10, 1000, 224, np.random.default_rng(0)) == (495, 0, 505, 10)
-
-
-def test_half_are_mirrored_or_none():
-  rng = np.random.default_rng(0)
-  coins = [crops.draw("scale", True, 90, 90, 64, rng)[1] for _ in range(2000)]
-  assert 900 < sum(coins) < 1100
-  assert not any(crops.draw("scale", False, 90, 90, 64, rng)[1] for _ in range(100))
 
 
 def test_an_unknown_kind_is_named():

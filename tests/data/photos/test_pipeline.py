@@ -10,10 +10,10 @@ import tasks
 from PIL import Image
 
 from resnet_jax.config import default_config
-from resnet_jax.data.photos import examples, pipeline, sources
+from resnet_jax.data.photos import pipeline, sources, views
 from resnet_jax.errors import UserError
 
-SETTINGS = {"batch_size": 4, "image_size": 32, "crop": "scale_aspect", "flip": True, "seed": 3}
+SETTINGS = {"batch_size": 4, "image_size": 32, "crop": "scale_aspect", "seed": 3}
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_an_unknown_crop_is_refused_at_once(root):
 
 
 def evaluation(source, **settings):
-  transform = examples.CenterCrop(36, 32)
+  transform = views.Views("single", 32)
   settings = {"workers": 0, "batch_size": 3, "transform": transform} | settings
   return list(pipeline.evaluation(source, **settings))
 
@@ -184,10 +184,10 @@ def test_evaluation_sees_every_example_once_in_order(root, workers):
   assert [len(batch["index"]) for batch in batches] == [3, 3, 1]
   np.testing.assert_array_equal(np.concatenate([b["index"] for b in batches]), np.arange(7))
   for batch in batches:
-    for i, image, label in zip(batch["index"], batch["image"], batch["label"], strict=True):
+    for i, image, label in zip(batch["index"], batch["0"], batch["label"], strict=True):
       data, expected = source[i]
       assert label == expected
-      np.testing.assert_array_equal(image, make.torchvision_center(data, 36, 32))
+      np.testing.assert_array_equal(image, make.torchvision_center(data, 37, 32))
 
 
 @pytest.mark.parametrize("processes", [2, 3, 9])
@@ -203,10 +203,10 @@ def test_evaluation_gives_zeros_for_what_cannot_be_read():
   np.testing.assert_array_equal(first["unreadable"], [0, -1, -1])
   np.testing.assert_array_equal(second["unreadable"], [-1, 4])
   np.testing.assert_array_equal(second["label"], [3, 4])
-  assert not first["image"][0].any()
-  assert first["image"][1].any()
+  assert not first["0"][0].any()
+  assert first["0"][1].any()
   (alone,) = evaluation(Numbered(1, broken=[0]))
-  assert alone["image"].shape == (1, 32, 32, 3)
+  assert alone["0"].shape == (1, 32, 32, 3)
 
 
 def test_what_decodes_has_imported_no_jax(root):
