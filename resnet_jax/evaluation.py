@@ -135,6 +135,7 @@ def _streamed(run: Setup, test: str, warn: Callable) -> Iterator[Group]:
   views.check(test)
   config, alike = run.config.data, test != "multi-scale"  # the views of one photograph to another's
   waiting: dict[tuple[int, ...], list] = {}  # by the shape of their images
+  compiled = set[tuple[int, ...]]()
   with pipeline.evaluation(
     run.test,
     batch_size=READ if alike else 1,
@@ -147,10 +148,13 @@ def _streamed(run: Setup, test: str, warn: Callable) -> Iterator[Group]:
       for image in images or ():
         bucket = waiting.setdefault(image.shape, [])
         bucket.append((number, label, image))
-        if len(bucket) == _batch_size(image.shape):
-          yield _group(run, waiting.pop(image.shape))
-  for bucket in waiting.values():
-    yield _group(run, bucket)
+        if len(bucket) == _most(image.shape):
+          compiled.add(image.shape)
+          yield _group(run, waiting.pop(image.shape), len(bucket))
+  for shape, bucket in waiting.items():
+    # Padded to what is compiled already; else to the next power of two, as some shapes are rare.
+    size = jax.device_count() * 2 ** math.ceil(math.log2(len(bucket) / jax.device_count()))
+    yield _group(run, bucket, _most(shape) if shape in compiled else max(size, jax.device_count()))
 
 
 def _rows(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[tuple[int, int, list | None]]:
@@ -162,14 +166,15 @@ def _rows(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[tuple[int, int, 
       yield number, labels[row], [view[row] for view in batch.values()] if read else None
 
 
-def _batch_size(shape: tuple[int, ...]) -> int:
+def _most(shape: tuple[int, ...]) -> int:
   """How many images of [H, W, 3] are classified at a time: a multiple of the devices."""
   return jax.device_count() * max(1, PIXELS // math.prod(shape[:2]))
 
 
-def _group(run: Setup, bucket: list[tuple[int, int, np.ndarray]]) -> Group:
-  shape = bucket[0][2].shape
-  images, labels = np.zeros((_batch_size(shape), *shape), np.uint8), np.zeros(len(bucket), np.int32)
+def _group(run: Setup, bucket: list[tuple[int, int, np.ndarray]], size: int) -> Group:
+  """A bucket as a batch of `size`."""
+  images = np.zeros((size, *bucket[0][2].shape), np.uint8)
+  labels = np.zeros(len(bucket), np.int32)
   for row, (_, label, image) in enumerate(bucket):
     images[row], labels[row] = image, label
   numbers = np.asarray([number for number, _, _ in bucket])

@@ -55,9 +55,10 @@ class Streamed:
     """Takes `count` steps; returns the state and each step's metrics, [count]."""
     if self._batches is None:
       self._batches = self._stream(int(state.step))
-    measured = []
+    measured: list[dict[str, jax.Array]] = []
     for examples, _ in (next(self._batches) for _ in range(count)):
       state, metrics = self._step(state, examples)
+      jax.block_until_ready(measured[-1:])  # the step before: two at a time are enough ahead
       measured.append(metrics)
     stacked = jax.tree.map(lambda *values: np.stack(values), *jax.device_get(measured))
     return state, stacked
