@@ -8,17 +8,22 @@ usual      a DataLoader with the usual transforms on Pillow: RandomResizedCrop f
 tuned      the same with the best that Pillow has: draft, resize(box=), reducing_gap
 
 A worker process a core each, in turns on the same machine, endless epochs in random order, start-up
-apart. The files should be in the page cache: what is timed is decoding, not the disk.
+apart. The files should be in the page cache: what is timed is decoding, not the disk. Beside the
+time on the clock stands that of the processors, of all processes of a way: what else the machine
+does changes it little.
 """
 
 import argparse
 import io
 import itertools
+import json
 import math
 import os
 import pathlib
 import random
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,20 +31,23 @@ from typing import Any
 import common
 
 SIZE = 224
+EXAMPLES = 20_000  # at least, the same photographs again and again
 CROPS = ("scale", "scale_aspect")
 WAYS = ("ours", "usual", "tuned")
 
 
 def source(photos: str) -> Any:
-  """The folder as a source of ours."""
+  """The folder as a source of ours, over and over: shuffling is slower for very few examples."""
   from resnet_jax.config import default_config
   from resnet_jax.data.photos import sources
 
-  folder = pathlib.Path(photos).resolve()
-  config = default_config().data
-  split = {"train_split": folder.name, "test_split": folder.name}
-  config.update({"name": "folder", "dir": str(folder.parent)} | split)
-  return sources.load(config)[0]
+  files = sorted(path for path in pathlib.Path(photos).resolve().glob("*/*") if path.is_file())
+  lines = [f"{path} {path.parent.name}\n" for path in files]
+  with tempfile.TemporaryDirectory() as folder:
+    (pathlib.Path(folder) / "train.txt").write_text("".join(lines * -(-EXAMPLES // len(lines))))
+    config = default_config().data
+    config.update({"name": "list", "dir": folder, "test_split": "train"})
+    return sources.load(config)[0]
 
 
 def ours(given: dict[str, Any]) -> Iterator[Any]:
@@ -105,7 +113,7 @@ class Photos:
     self.crop = given["crop"]
     self.transform = usual if given["way"] == "usual" else tuned
     found = source(given["photos"])
-    self.files = [(found.name(i), found[i][1]) for i in range(len(found))]
+    self.files = [found.name(i) for i in range(len(found))]
 
   def __len__(self) -> int:
     return len(self.files)
@@ -115,11 +123,10 @@ class Photos:
     import torch
     from PIL import Image
 
-    path, label = self.files[index]
-    image = self.transform(pathlib.Path(path).read_bytes(), self.crop)
+    image = self.transform(pathlib.Path(self.files[index]).read_bytes(), self.crop)
     if random.random() < 0.5:
       image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous(), label
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous(), index
 
 
 def peer(given: dict[str, Any]) -> Iterator[Any]:
@@ -142,7 +149,23 @@ def child(given: dict[str, Any]) -> None:
   batches = make(given)
   next(batches)
   first = time.perf_counter() - begin
-  common.serve({"first": first}, lambda count: [*itertools.islice(batches, int(count))][:0])
+  print(json.dumps({"first": first}), flush=True)
+  for line in sys.stdin:
+    before = time.perf_counter(), processor_seconds()
+    for _ in itertools.islice(batches, int(line)):
+      pass
+    after = time.perf_counter(), processor_seconds()
+    print(*(end - begin for begin, end in zip(before, after, strict=True)), sep="\n", flush=True)
+
+
+def processor_seconds() -> float:
+  """Of this process and of its workers, where /proc knows them."""
+  total = time.process_time()
+  for task in pathlib.Path("/proc/self/task").glob("*/children"):
+    for child in task.read_text().split():
+      fields = pathlib.Path(f"/proc/{child}/stat").read_text().rsplit(")")[-1].split()
+      total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+  return total
 
 
 def main() -> None:
@@ -159,14 +182,16 @@ def main() -> None:
   for crop in CROPS:
     more = {"crop": crop, "json": None, "workers": cores}
     started = {way: common.Child(__file__, vars(given) | more | {"way": way}) for way in WAYS}
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    clock: dict[str, list[float]] = {way: [] for way in WAYS}
+    processors: dict[str, list[float]] = {way: [] for way in WAYS}
     with common.children(started) as about:
       for _, way in itertools.product(range(given.repeats), WAYS):
         for count in (4 * cores, given.batches):
           started[way].begin(str(count))
-          last = started[way].seconds()
-        seconds[way].append(last / given.batches)
-    found[crop] = {"seconds a batch": seconds, "about": about}
+          last = started[way].seconds(), started[way].seconds()
+        clock[way].append(last[0] / given.batches)
+        processors[way].append(last[1] / given.batches)
+    found[crop] = {"seconds a batch": clock, "processors": processors, "about": about}
   report(given, found, cores)
 
 
@@ -174,16 +199,18 @@ def report(given: argparse.Namespace, found: dict[str, Any], cores: int) -> None
   """Prints a row for each crop and way, and writes the measurements."""
   rows = []
   for crop, measured in found.items():
-    seconds = measured["seconds a batch"]
-    ours_median = statistics.median(seconds["ours"])
     for way in WAYS:
-      rates = [given.batch / value / cores for value in seconds[way]]
-      ratio = statistics.median(seconds[way]) / ours_median
-      first = f"{measured['about'][way]['first']:.1f}"
-      rows.append([f"{crop}, {way}", common.spread(rates, 0), f"{ratio:.2f}", first])
-  photos = source(given.photos)
-  given.photos = f"{len(photos)} photographs, {sum(len(data) for data, _ in photos)} bytes"
-  headings = ["", "images/s and core", "ours against it", "first batch, s"]
+      row = [f"{crop}, {way}"]
+      for kind, share in (("seconds a batch", cores), ("processors", 1)):
+        seconds = measured[kind]
+        rates = [given.batch / value / share for value in seconds[way]]
+        ratio = statistics.median(seconds[way]) / statistics.median(seconds["ours"])
+        row += [common.spread(rates, 0), f"{ratio:.2f}"]
+      rows.append([*row, f"{measured['about'][way]['first']:.1f}"])
+  files = [path for path in pathlib.Path(given.photos).glob("*/*") if path.is_file()]
+  kilobytes = sum(path.stat().st_size for path in files) / len(files) / 1e3
+  given.photos = f"{len(files)} photographs of {kilobytes:.0f} kB"  # not where they are
+  headings = ["", "images/s and core", "ours", "images/s of processors", "ours", "first batch, s"]
   common.table(f"{given.photos}; {cores} workers, batch {given.batch}", headings, rows)
   common.write(given, found)
 
