@@ -12,7 +12,9 @@ def run(repository, script, *flags):
   return subprocess.run(command, cwd=repository, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("script", ["step", "startup", "memory", "epoch", "scaling", "seeds", "photos"])
+@pytest.mark.parametrize(
+  "script", ["step", "startup", "memory", "epoch", "scaling", "seeds", "photos"]
+)
 def test_help(repository, script):
   done = run(repository, script, "--help")
   assert done.returncode == 0, done.stderr
