@@ -12,7 +12,9 @@ def run(repository, script, *flags):
   return subprocess.run(command, cwd=repository, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("script", ["step", "startup", "memory", "epoch", "scaling", "seeds"])
+@pytest.mark.parametrize(
+  "script", ["step", "startup", "memory", "epoch", "scaling", "seeds", "photos"]
+)
 def test_help(repository, script):
   done = run(repository, script, "--help")
   assert done.returncode == 0, done.stderr
@@ -34,6 +36,11 @@ def test_memory(repository, tmp_path):
   peaks = report["measured"]["resnet20, batch 2"]
   assert 0 < peaks["unit"] < peaks["none"]
   assert report["machine"]["versions"]["jax"]
+
+
+def test_photographs_must_be_there(repository):
+  done = run(repository, "photos", "--photos=/nonexistent")
+  assert (done.returncode, done.stderr[:24]) == (1, "error: --photos must be a")
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
 JPEG, PNG, WebP, GIF or BMP, whatever the file is called; of several frames the first. Grey,
 palette and CMYK become RGB, alpha is dropped, 16 bits become 8, EXIF orientation is ignored, as
-torchvision does. A JPEG that breaks off is grey from there on. All that fails is `Unreadable`.
+torchvision does. A JPEG that breaks off is grey from there on (but of CMYK). What fails raises
+`Unreadable` and nothing else.
 """
 
 import contextlib

@@ -97,7 +97,8 @@ class Evaluation:
         unreadable[i] = example
         labels[i] = max(labels[i], error.label)  # whichever knows it
         rows.append(self._zeros)
-    arrays = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    some = rows or [self._zeros]  # for the shapes, where no example is asked for
+    arrays = {key: np.stack([row[key] for row in some])[: len(rows)] for key in some[0]}
     return arrays | {"label": labels, "index": index, "unreadable": unreadable}
 
   @functools.cached_property

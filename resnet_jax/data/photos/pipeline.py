@@ -42,6 +42,10 @@ class Batches(Iterator[Arrays]):
       self.close()
       raise
 
+  def start(self) -> None:
+    """Begins before the first batch is asked for, while the run compiles."""
+    self._batches.start_prefetch()
+
   def get_state(self) -> dict[str, int]:
     """What `set_state` takes, of an iterator with other workers too."""
     return self._batches.get_state()
@@ -107,6 +111,7 @@ def training(
   steps = grain.MapDataset.range(sys.maxsize // batch_size).map(request)
   batches = Batches(steps, examples.Training(source, image_size, crop, seed), workers)
   batches.set_state({"next_index": first_step})
+  batches.start()
   return batches
 
 
@@ -118,7 +123,9 @@ def evaluation(
   workers: int | None = None,
   process: tuple[int, int] = (0, 1),
 ) -> Batches:
-  """Every example of `source` once, in order; the last batch may be smaller.
+  """Every example of `source` once, in order.
+
+  All processes get as many batches, the last of them smaller where need be, or empty.
 
   Args:
     source: what to test on.
@@ -126,15 +133,19 @@ def evaluation(
     transform: the encoded photograph to arrays of fixed shapes, such as `views.Views`;
       it must pickle, and raise Unreadable where it cannot.
     workers: processes that decode; None: one a core, 0: none but this.
-    process: (p, P): which of P processes of the run this is; it gets the examples p, p + P ...
+    process: (p, P): which of P processes of the run this is; it gets the examples p, p + P, ...
 
   Returns:
     Batches of the transform's arrays [b, ...], with label, index and unreadable int32 [b]: see
     `examples.Evaluation`.
   """
   number, processes = process
-  mine = grain.MapDataset.range(number, max(number, len(source)), processes)
-  requests = mine.batch(batch_size, batch_fn=lambda indices: [int(i) for i in indices])
+  step = batch_size * processes
+
+  def request(batch: int) -> list[int]:
+    return list(range(batch * step + number, min((batch + 1) * step, len(source)), processes))
+
+  requests = grain.MapDataset.range(-(-len(source) // step)).map(request)
   return Batches(requests, examples.Evaluation(source, transform), workers)
 
 

@@ -110,10 +110,9 @@ class _Worker:
     return self._memory.load(answer)
 
   def end(self) -> None:
+    # A thread may wait for an answer: it gets an error, and what it reads from is left to it.
     self.process.kill()
     self.process.wait()
-    self._channel.close()
-    self._memory.close()
 
 
 def serve(channel: int, memory: int) -> None:
@@ -140,6 +139,7 @@ class _Memory:
   def __init__(self, file: int):
     self._file = file
     self._map = memoryview(b"")
+    weakref.finalize(self, os.close, file)
 
   def store(self, arrays: Arrays) -> list[tuple[str, str, tuple[int, ...]]]:
     """Writes arrays one behind the other; what `load` has to know of them."""
@@ -152,9 +152,6 @@ class _Memory:
     """Copies of what `store` wrote in the other process."""
     names = (key for key, _, _ in layout)
     return {name: view.copy() for name, view in zip(names, self._views(layout), strict=True)}
-
-  def close(self) -> None:
-    os.close(self._file)
 
   def _views(self, layout) -> list[np.ndarray]:
     kinds = [np.dtype(kind) for _, kind, _ in layout]

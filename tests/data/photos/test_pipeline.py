@@ -196,6 +196,8 @@ def test_evaluation_by_several_processes_loses_and_repeats_nothing(root, process
   shares = [evaluation(source, process=(p, processes)) for p in range(processes)]
   seen = [[int(i) for batch in share for i in batch["index"]] for share in shares]
   assert seen == [list(range(p, 7, processes)) for p in range(processes)]
+  assert len({len(share) for share in shares}) == 1
+  assert all(batch["0"].shape[1:] == (32, 32, 3) for share in shares for batch in share)
 
 
 def test_evaluation_gives_zeros_for_what_cannot_be_read():
