@@ -106,13 +106,14 @@ def take(path: pathlib.Path, out: pathlib.Path, checkpoint: str) -> None:
   Raises:
     UserError: others have no names for the run's layers, or there is no such checkpoint.
   """
+  if out.suffix != ".safetensors" or not out.parent.is_dir():
+    raise UserError(f"--out={out}: name a .safetensors file in a folder that is there")
   from safetensors.numpy import save
 
   from resnet_jax.convert import runs
 
-  if out.suffix != ".safetensors" or not out.parent.is_dir():
-    raise UserError(f"--out={out}: name a .safetensors file in a folder that is there")
-  config, variables, step = runs.read(path, checkpoint)
+  config = runs.config_of(path)
+  variables, step = runs.read(path, config, checkpoint)
   tensors, report = convert.tensors_of(config, variables)
   partial = out.with_name(f".partial-{out.name}")
   try:

@@ -2,6 +2,7 @@
 
 import pathlib
 import pickle
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -46,7 +47,8 @@ def _torch(path: pathlib.Path) -> Tensors:
   except ImportError:
     raise UserError(f"reading {path} needs PyTorch: pip install -e '.[torch]'") from None
   try:
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings(action="ignore"):  # whatever is wrong is told as one line
+      found = torch.load(path, map_location="cpu", weights_only=True)
   except pickle.UnpicklingError:
     raise UserError(
       f"{path} holds more than tensors, or is damaged; it is not read, as a pickle may run code"
@@ -68,12 +70,12 @@ def _caffe(path: pathlib.Path) -> Tensors:
   try:
     return caffe.read(path.read_bytes())
   except caffe.Damaged as error:
-    raise _unreadable(path, error) from None
+    raise UserError(f"{path} cannot be used: {error}") from None
 
 
 def _unreadable(path: pathlib.Path, error: Exception) -> UserError:
-  reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-  return UserError(f"{path} is damaged or no {path.suffix} file: {reason}")
+  reason = " ".join(str(error).split())[:200]
+  return UserError(f"{path} is damaged or no {path.suffix} file ({type(error).__name__}: {reason})")
 
 
 READERS: dict[str, Callable[[pathlib.Path], Tensors]] = {

@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 from resnet_jax import api, convert, data, mesh, metrics, setup, train, workdir
 from resnet_jax import config as config_lib
 from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.convert import network
 from resnet_jax.errors import UserError
 
 
@@ -48,19 +49,30 @@ def refuse_taken(path: pathlib.Path) -> None:
     raise UserError(f"--workdir={path} holds a run; name a new folder")
 
 
-def read(path: pathlib.Path, checkpoint: str = "last") -> tuple[Any, dict[str, Any], int]:
-  """The config of the run in `path`, its variables in numpy, and their step.
-
-  Args:
-    path: the run's folder.
-    checkpoint: last, best or a step.
+def config_of(path: pathlib.Path) -> Any:
+  """The config of a run whose weights others have names for.
 
   Raises:
-    UserError: there is no run, or no such checkpoint that is whole.
+    UserError: there is no run, or it is of another net.
   """
   config = workdir.read_config(path)
   if config is None:
     raise UserError(f"--workdir={path} holds no run")
+  network.check(config)
+  return config
+
+
+def read(path: pathlib.Path, config: Any, checkpoint: str = "last") -> tuple[dict[str, Any], int]:
+  """The variables, in numpy, of the run in `path`, and their step.
+
+  Args:
+    path: the run's folder.
+    config: the run's.
+    checkpoint: last, best or a step.
+
+  Raises:
+    UserError: there is no such checkpoint that is whole.
+  """
   if checkpoint not in ("last", "best") and not checkpoint.isdecimal():
     raise UserError(f"--checkpoint={checkpoint!r} is unknown; write last, best or a step")
   setup.use_type(config)
@@ -73,7 +85,7 @@ def read(path: pathlib.Path, checkpoint: str = "last") -> tuple[Any, dict[str, A
   if not found:
     raise _none(checkpoints, checkpoint)
   state, position = found
-  return config, jax.device_get(state.variables), position["step"]
+  return jax.device_get(state.variables), position["step"]
 
 
 def _best(path: pathlib.Path, step: int | None) -> int:
