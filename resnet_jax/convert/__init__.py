@@ -56,10 +56,7 @@ def load_weights(
   table = network.entries(net.layout, config.model, data.shape[-1], len(data.classes), padding)
   report = translate.compare(tensors, table)
   differences = _differences(net, config, len(data.classes))
-  problem = translate.misfit(tensors, table)
-  if differences and not problem:
-    problem = f"{report.unused[0]} of shape {tensors[report.unused[0]].shape} is no part of the net"
-  if problem:
+  if problem := translate.misfit(tensors, table, strict=bool(differences)):
     raise UserError("; ".join([f"{path}: {problem}", *differences]))
   try:
     return config, translate.to_ours(tensors, table), report

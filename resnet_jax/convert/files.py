@@ -60,7 +60,7 @@ def _torch(path: pathlib.Path) -> Tensors:
   if not isinstance(found, dict):
     raise UserError(f"{path} holds a {type(found).__name__}, no tensors by name")
   return {
-    str(name): (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    str(name): (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
     for name, tensor in found.items()
     if isinstance(tensor, torch.Tensor)
   }

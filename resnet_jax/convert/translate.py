@@ -60,9 +60,11 @@ def compare(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> Report:
   )
 
 
-def misfit(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> str | None:
-  """What is wrong with the first tensor, in the net's order, that is missing or does not fit."""
-  missing = compare(tensors, table).missing
+def misfit(tensors: Mapping[str, np.ndarray], table: list[Entry], strict: bool) -> str | None:
+  """What is wrong with the first tensor, in the net's order, that is missing or does not fit; if
+  `strict`, with the first that the net does not use.
+  """
+  _, unused, missing = compare(tensors, table)
   for entry in table:
     if entry.theirs in missing:
       more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
@@ -70,6 +72,8 @@ def misfit(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> str | None:
       return f"{entry.theirs} is missing, of shape {entry.their_shape}{rest}"
     if (shape := tensors[entry.theirs].shape) != entry.their_shape:
       return f"{entry.theirs} has the shape {shape}, where the net has {entry.their_shape}"
+  if strict and unused:
+    return f"{unused[0]} of shape {tensors[unused[0]].shape} is no part of the net"
   return None
 
 

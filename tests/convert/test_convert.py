@@ -188,6 +188,15 @@ def test_nets_that_others_have_no_names_for(tmp_path, settings, key):
     convert.tensors_of(net(**settings), {})
 
 
+def test_images_that_have_not_three_colours(tmp_path):
+  path, config = saved(tmp_path / "a.safetensors", tensors(net())), net()
+  config.data.name = "digits"
+  with pytest.raises(
+    UserError, match="'imagenet' is for images of 3 channels; those of digits have"
+  ):
+    convert.load_weights(path, config)
+
+
 def test_a_padding_that_there_is_not(tmp_path):
   with pytest.raises(UserError, match="--padding='left' is unknown; choose from both, end"):
     convert.load_weights(tmp_path / "x.safetensors", padding="left")

@@ -88,11 +88,20 @@ def test_what_torch_files_may_hold(tmp_path):
   assert refused(path) == f"{path} holds a Tensor, no tensors by name"
   torch.save({"epoch": 3}, path)
   assert refused(path) == f"{path} holds no tensors"
-  torch.save({"a": torch.ones(3, dtype=torch.bfloat16), "steps": torch.tensor(3), "lr": 0.1}, path)
+  torch.save(
+    {
+      "a": torch.ones(3, dtype=torch.bfloat16),
+      "steps": torch.tensor(3),
+      "lr": 0.1,
+      "b": torch.nn.Parameter(torch.ones(2)),
+    },
+    path,
+  )
   found = files.read(path)
   assert {name: value.dtype.name for name, value in found.items()} == {
     "a": "float32",
     "steps": "int64",
+    "b": "float32",
   }
 
 
