@@ -8,29 +8,18 @@ file: PyTorch's nets have the stride on the 3x3 convolution, Caffe's on the firs
 
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from resnet_jax import config as config_lib
 from resnet_jax import errors
-from resnet_jax.convert import files
-from resnet_jax.convert.layouts import LAYOUTS, PADDINGS, Layout
-from resnet_jax.convert.translate import Entry, Report, entries, to_ours, to_theirs
+from resnet_jax.convert import files, layouts, translate
+from resnet_jax.convert.layouts import LAYOUTS, PADDINGS, Net
+from resnet_jax.convert.translate import Report
 from resnet_jax.errors import UserError
-from resnet_jax.models import resnet
 
-__all__ = ["LAYOUTS", "PADDINGS", "Report", "load_weights", "recognize", "tensors_of"]
+__all__ = ["LAYOUTS", "PADDINGS", "Report", "info", "load_weights", "recognize", "tensors_of"]
 
 EXPORTED = {"imagenet": "torchvision", "cifar": "cifar"}
-
-
-class Match(NamedTuple):
-  """A net that a file's tensors may be of."""
-
-  layout: Layout
-  config: Any
-  table: list[Entry]
-  share: float  # of the names of both that both have
 
 
 def load_weights(
@@ -40,37 +29,61 @@ def load_weights(
 
   Args:
     path: .safetensors, .pth, .pt, .th or .caffemodel.
-    config: of the net that it must be, with no tensor left over; recognized where None.
+    config: of the net that it must be; recognized where None.
     padding: of the shortcuts' zero channels in CIFAR nets: both sides, or the end.
 
   Returns:
-    its config, its variables as `model.apply` takes them, and what became of each tensor.
+    its config, normalizing images by the constants of the file's kind if it named none; its
+    variables as `model.apply` takes them, in numpy; and what became of each tensor.
 
   Raises:
-    UserError: the file cannot be read or holds another net.
+    UserError: the file cannot be read or holds another net, or one of other classes.
   """
+  from resnet_jax.convert import network  # with JAX
+
   if padding not in PADDINGS:
     raise errors.unknown("--padding", padding, PADDINGS)
   path = pathlib.Path(path)
   tensors = files.read(path)
-  match = _match(path, tensors, config, padding)
-  variables, report = to_ours(str(path), tensors, match.table)
-  if config is not None and report.unused:
-    raise UserError(
-      f"{path} holds {report.unused[0]}, which a net of config.model.depth={config.model.depth}, "
-      f"unit={config.model.unit!r} has not"
-    )
-  return match.config, variables, report
+  net = _recognize(path, tensors)
+  config = _config(net) if config is None else _with_constants(config, net)
+  try:
+    network.check(config)
+  except UserError as error:
+    units = ", ".join(map(str, net.units))
+    raise UserError(f"{path}, with {units} {net.unit} units in its stages: {error}") from None
+  data = info(config, net.classes)
+  table = network.entries(net.layout, config.model, data.shape[-1], len(data.classes), padding)
+  report = translate.compare(tensors, table)
+  differences = _differences(net, config, len(data.classes))
+  if problem := translate.misfit(tensors, table, strict=bool(differences)):
+    raise UserError("; ".join([f"{path}: {problem}", *differences]))
+  try:
+    return config, translate.to_ours(tensors, table), report
+  except UserError as error:
+    raise UserError(f"{path}: {error}") from None
 
 
 def recognize(path: str | os.PathLike) -> Any:
-  """The config of the net in a weights file.
+  """The config of the net in a weights file, as its tensors' names tell it; needs no JAX.
 
   Raises:
     UserError: the file cannot be read or holds no net that is known.
   """
   path = pathlib.Path(path)
-  return _match(path, files.read(path), None, "both").config
+  return _config(_recognize(path, files.read(path)))
+
+
+def info(config: Any, classes: int) -> Any:
+  """The `data.Info` of weights that tell so many classes apart; a data set that the config names
+  is believed more than they are.
+  """
+  from resnet_jax import data
+  from resnet_jax.data import augment
+
+  found = data.info(config.data) if config.data.dir else data.of_weights(config.data, classes)
+  augment.check_channels(config.data, found.shape[-1])
+  return found
 
 
 def tensors_of(config: Any, variables: dict[str, Any]) -> tuple[files.Tensors, Report]:
@@ -79,75 +92,68 @@ def tensors_of(config: Any, variables: dict[str, Any]) -> tuple[files.Tensors, R
   Raises:
     UserError: such a net has no such names.
   """
-  _check(config)
-  classes = variables["params"]["classifier"]["bias"].size
-  table = list(entries(LAYOUTS[EXPORTED[config.model.family]], config.model, classes, "both"))
-  used = [(entry.theirs, entry.ours, entry.shape) for entry in table]
-  return to_theirs(variables, table), Report(used, [], [])
+  from resnet_jax.convert import network
+
+  network.check(config)
+  layout, params = LAYOUTS[EXPORTED[config.model.family]], variables["params"]
+  inputs = params["stem"]["conv"]["kernel"].shape[2]
+  classes = params["classifier"]["bias"].size
+  table = network.entries(layout, config.model, inputs, classes, "both")
+  tensors = translate.to_theirs(variables, table)
+  return tensors, translate.compare(tensors, table)
 
 
-def _match(path: pathlib.Path, tensors: files.Tensors, config: Any, padding: str) -> Match:
-  """The likeliest net."""
-  best: Match | None = None
-  for layout in LAYOUTS.values():
-    for candidate in _candidates(layout, tensors) if config is None else [config]:
-      if candidate.model.family != layout.family:
-        continue
-      if layout.depths and candidate.model.depth not in layout.depths:
-        continue
-      _check(candidate)
-      table = list(entries(layout, candidate.model, _classes(layout, tensors), padding))
-      names, given = {entry.theirs for entry in table}, set(tensors)
-      share = len(names & given) / len(names | given)
-      if best is None or share > best.share:
-        best = Match(layout, candidate, table, share)
-  if best is None or best.share < 0.3:
+def _recognize(path: pathlib.Path, tensors: files.Tensors) -> Net:
+  net = layouts.recognize(tensors)
+  if net is None:
     raise UserError(
       f"{path} holds no net that is known; its first tensors are {', '.join(list(tensors)[:3])}"
     )
-  return best
+  return net
 
 
-def _classes(layout: Layout, tensors: files.Tensors) -> int:
-  """How many the classifier tells apart, as its bias says."""
-  bias = tensors.get(f"{layout.classifier}.bias")
-  return 1000 if bias is None else bias.size
-
-
-def _candidates(layout: Layout, tensors: files.Tensors) -> Iterator[Any]:
-  """The nets of a layout; of CIFAR nets the one with as many convolutions as the file."""
+def _config(net: Net) -> Any:
+  """The defaults, with what the net tells."""
   config = config_lib.default_config()
-  config.model.family = layout.family
-  config.model.update(layout.model)
-  config.data.normalize = layout.normalize
-  if layout.family == "cifar":
-    convolutions = sum(tensor.ndim == 4 for tensor in tensors.values())
-    config.model.depth = max(8, 6 * ((convolutions - 1) // 6) + 2)
-    config.data.name = "cifar100" if _classes(layout, tensors) == 100 else "cifar10"
-    yield config
-    return
-  config.model.projection = "B"
-  config.data.name, config.data.test_split = "folder", "val"
-  for unit, nets in resnet.IMAGENET_STAGES.items():
-    for depth in nets:
-      candidate = config.copy_and_resolve_references()
-      candidate.model.unit, candidate.model.depth = unit, depth
-      yield candidate
+  config.model.family, config.model.unit, config.model.depth = net.family, net.unit, net.depth
+  config.data.normalize = net.layout.normalize
+  if net.family == "cifar":
+    config.data.name = "cifar100" if net.classes == 100 else "cifar10"
+  else:
+    config.model.update({"projection": "B"} | net.layout.model)
+    config.data.name, config.data.test_split = "folder", "val"
+  return config
 
 
-def _check(config: Any) -> None:
-  """Raises a UserError for a net whose layers others have no names for."""
-  model = config.model
-  expected = {
-    "shortcut": "identity",
-    "after_add": "original",
-    "projection": "B" if model.family == "imagenet" else "A",
-  }
-  if model.family == "cifar":
-    expected["unit"] = "basic"
-  for key, value in expected.items():
-    if model[key] != value:
-      raise UserError(
-        f"config.model.{key}={model[key]!r}: other frameworks have names for the layers of "
-        f"{model.family} nets with {value!r} alone"
+def _with_constants(config: Any, net: Net) -> Any:
+  """The config given; weights come without the training set that a mean could be computed from."""
+  from resnet_jax.data import augment
+
+  config = config.copy_and_resolve_references()
+  if config.data.normalize not in augment.CONSTANTS:
+    config.data.normalize = net.layout.normalize
+  return config
+
+
+def _differences(net: Net, config: Any, classes: int) -> list[str]:
+  """How the net in the file is not the config's, each as a clause."""
+  from resnet_jax.models import resnet
+
+  model, found = config.model, []
+  if net.family != model.family:
+    return [f"config.model.family is {model.family}, the file's net {net.family}"]
+  if net.unit != model.unit:
+    found.append(f"the file is of {net.unit} units, config.model.unit is {model.unit}")
+  for stage, (here, there) in enumerate(
+    zip(net.units, resnet.units_per_stage(model), strict=False), start=1
+  ):
+    if here != there:
+      found.append(
+        f"the file has {here} units in stage {stage}, config.model.depth={model.depth} has {there}"
       )
+      break
+  if net.classes != classes:
+    found.append(
+      f"the file tells {net.classes} classes apart, config.data.name={config.data.name!r} {classes}"
+    )
+  return found

@@ -69,12 +69,16 @@ def read(data: bytes) -> dict[str, np.ndarray]:
   if net.layers and not net.layer:
     raise Damaged("its layers are of the oldest format; upgrade_net_proto_binary of Caffe mends it")
   tensors: dict[str, np.ndarray] = {}
-  for layer in net.layer:
-    tensors |= _tensors(layer.type, layer.name, [_array(blob) for blob in layer.blobs])
-  if "conv1.weight" in tensors:
-    tensors["conv1.weight"] = tensors["conv1.weight"][:, ::-1]
-  if "bn_conv1.running_mean" in tensors and "conv1.bias" in tensors:
-    tensors["bn_conv1.running_mean"] = tensors["bn_conv1.running_mean"] - tensors.pop("conv1.bias")
+  try:
+    for layer in net.layer:
+      tensors |= _tensors(layer.type, layer.name, [_array(blob) for blob in layer.blobs])
+    if "conv1.weight" in tensors:
+      tensors["conv1.weight"] = tensors["conv1.weight"][:, ::-1]
+    if "bn_conv1.running_mean" in tensors and "conv1.bias" in tensors:
+      bias = tensors.pop("conv1.bias")
+      tensors["bn_conv1.running_mean"] = tensors["bn_conv1.running_mean"] - bias
+  except (ValueError, IndexError):
+    raise Damaged("its blobs have shapes that no such net has") from None
   return tensors
 
 

@@ -2,7 +2,7 @@
 
 import pathlib
 import pickle
-import zipfile
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -24,19 +24,20 @@ def read(path: pathlib.Path) -> Tensors:
     raise errors.unknown(f"the ending of {path}", path.suffix, READERS)
   if not path.is_file():
     raise UserError(f"{path}: there is no such file")
-  tensors = READERS[path.suffix](path)
+  # The prefix is that of a net that several GPUs trained.
+  named = READERS[path.suffix](path).items()
+  tensors = {name.removeprefix("module."): tensor for name, tensor in named}
   if not tensors:
     raise UserError(f"{path} holds no tensors")
   return tensors
 
 
 def _safetensors(path: pathlib.Path) -> Tensors:
-  import safetensors
   from safetensors.numpy import load_file
 
   try:
     return load_file(path)
-  except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:  # KeyError: bf16
+  except Exception as error:  # of a damaged file there comes whatever the damage makes of it
     raise _unreadable(path, error) from None
 
 
@@ -46,19 +47,20 @@ def _torch(path: pathlib.Path) -> Tensors:
   except ImportError:
     raise UserError(f"reading {path} needs PyTorch: pip install -e '.[torch]'") from None
   try:
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings(action="ignore"):  # whatever is wrong is told as one line
+      found = torch.load(path, map_location="cpu", weights_only=True)
   except pickle.UnpicklingError:
     raise UserError(
       f"{path} holds more than tensors, or is damaged; it is not read, as a pickle may run code"
     ) from None
-  except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+  except Exception as error:  # as above
     raise _unreadable(path, error) from None
   if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
     found = found["state_dict"]
   if not isinstance(found, dict):
     raise UserError(f"{path} holds a {type(found).__name__}, no tensors by name")
   return {
-    str(name).removeprefix("module."): tensor.float().numpy()
+    str(name): (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
     for name, tensor in found.items()
     if isinstance(tensor, torch.Tensor)
   }
@@ -68,11 +70,12 @@ def _caffe(path: pathlib.Path) -> Tensors:
   try:
     return caffe.read(path.read_bytes())
   except caffe.Damaged as error:
-    raise _unreadable(path, error) from None
+    raise UserError(f"{path} cannot be used: {error}") from None
 
 
 def _unreadable(path: pathlib.Path, error: Exception) -> UserError:
-  return UserError(f"{path} cannot be read: {(str(error).splitlines() or [repr(error)])[0][:200]}")
+  reason = " ".join(str(error).split())[:200]
+  return UserError(f"{path} is damaged or no {path.suffix} file ({type(error).__name__}: {reason})")
 
 
 READERS: dict[str, Callable[[pathlib.Path], Tensors]] = {

@@ -1,0 +1,191 @@
+"""Weights become runs that the other commands take, and runs become weights again."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import random_weights
+from random_weights import net, saved, tensors
+from safetensors.numpy import load_file
+
+from resnet_jax import api, convert, data, mesh, metrics, setup, train
+from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.config import to_json
+from resnet_jax.convert import runs
+from resnet_jax.errors import UserError
+
+
+def command(*flags, cwd):
+  done = subprocess.run(
+    [sys.executable, "-m", "resnet_jax.convert", *map(str, flags)],
+    capture_output=True,
+    text=True,
+    cwd=cwd,
+  )
+  assert "Traceback" not in done.stderr
+  return done.returncode, done.stdout, done.stderr
+
+
+def test_import_and_export(tmp_path, repository):
+  given = tensors(net(), classes=100)
+  weights = saved(tmp_path / "net.safetensors", given)
+  run, out = tmp_path / "run", tmp_path / "back.safetensors"
+  code, output, errors = command(f"--weights={weights}", f"--workdir={run}", cwd=repository)
+  assert code == 0, errors
+  assert re.search(r"layer2.0.conv1.weight +stage2/unit1/conv1/kernel  3 x 3 x 16 x 32\n", output)
+  assert "37 tensors used, 0 unused, 0 missing" in output
+  assert "BN's running variances are unbiased there" in output
+  result = json.loads((run / "result.json").read_text())
+  assert (result["status"], result["source"]["file"]) == ("imported", "net.safetensors")
+  assert len(result["source"]["sha256"]) == 64 and len(result["data"]["classes"]) == 100
+  loaded, (_, variables, _) = api.load_run(run), convert.load_weights(weights)
+  jax.tree.map(np.testing.assert_array_equal, loaded.variables, variables)
+  assert loaded.step == 0 and loaded.config.data.name == "cifar100"
+  image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+  np.testing.assert_array_equal(loaded(image), api.load(weights)(image))
+  code, output, errors = command(f"--workdir={run}", f"--out={out}", cwd=repository)
+  assert code == 0, errors
+  assert "of step 0; its images are normalized by imagenet" in output
+  found = load_file(out)
+  assert found.keys() == given.keys()
+  for name in given:
+    np.testing.assert_array_equal(found[name], given[name])
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    ([], "give --weights=FILE to import, or --out=FILE.safetensors to export"),
+    (["--weights=a.pth", "--out=b.safetensors"], "give --weights=FILE to import, or"),
+    (["--weights=a.pth"], "--workdir is missing"),
+    (["--weights=a.pth", "--workdir=w", "--checkpoint=3"], "--checkpoint belongs to --out"),
+    (["--out=b.safetensors", "--workdir=w", "--padding=end"], "--padding belongs to --weights"),
+    (["a.pth"], "'a.pth' is not a flag; write --weights=a.pth"),
+    (["--weights=a.pth", "--workdir=w"], "a.pth: there is no such file"),
+    (["--weights=a.pth", "--workdir=w", "--config=b.py"], "--config='b.py': there is no file"),
+    (["--out=b.pth", "--workdir=w"], "--out=b.pth: name a .safetensors file in a folder"),
+    (["--out=b.safetensors", "--workdir=w"], "run holds no run"),
+  ],
+)
+def test_flags_that_cannot_work(tmp_path, repository, flags, message):
+  folder = tmp_path / "run"
+  flags = [flag.replace("=w", f"={folder}") for flag in flags]
+  code, output, errors = command(*flags, cwd=repository)
+  assert (code, output) == (1, "") and errors.startswith("error: ")
+  assert message in errors and errors.count("\n") == 1
+  assert not folder.exists() and not (repository / "b.safetensors").exists()
+
+
+def test_folders_that_are_not_new(tmp_path):
+  (tmp_path / "file").touch()
+  for folder, message in (
+    (tmp_path, "is not empty and holds no run"),
+    (tmp_path / "file", "a file"),
+  ):
+    with pytest.raises(UserError, match=message):
+      runs.refuse_taken(folder)
+
+
+def state(config, seed):
+  """A state of random numbers for a run on the digits."""
+  task, here = api.task(config, data.info(config.data)), mesh.replicated(mesh.build())
+  noise = np.random.default_rng(seed)
+  return jax.tree.map(
+    lambda leaf: jax.device_put(noise.uniform(0, 1, leaf.shape).astype(leaf.dtype), here),
+    setup.template(task, (8, 8, 1), here),
+  )
+
+
+@pytest.fixture
+def trained(tmp_path):
+  """The folder of a run on the digits that stands at step 4; step 2 was its best."""
+  config, folder = net(), tmp_path / "trained"
+  config.data.name = "digits"
+  checkpoints = Checkpoints(folder, print)
+  for step in (2, 4):
+    position = train.Position(step=step, best_step=2, data="of the digits")
+    checkpoints.save(step, state(config, step), dataclasses.asdict(position))
+  checkpoints.settle()
+  checkpoints.close()
+  metrics.write_json(folder / "config.json", to_json(config))
+  return folder
+
+
+def test_an_import_does_not_touch_a_run(trained):
+  before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.suffix}
+  with pytest.raises(UserError, match="holds a run; name a new folder"):
+    runs.refuse_taken(trained)
+  with pytest.raises(UserError, match="holds a run; name a new folder"):
+    config = runs.config_of(trained)
+    variables, _ = runs.read(trained, config)
+    runs.write(trained, trained / "config.json", config, variables)
+  assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_trained_run_is_read_without_its_data(trained, monkeypatch):
+  monkeypatch.setattr(data, "load", None)
+  config = runs.config_of(trained)
+  variables, step = runs.read(trained, config)
+  assert step == 4
+  jax.tree.map(np.testing.assert_array_equal, variables, state(config, 4).variables)
+  exported, report = convert.tensors_of(config, variables)
+  assert exported["conv1.weight"].shape == (16, 1, 3, 3)
+  assert report.used[0] == ("conv1.weight", "stem/conv/kernel", (3, 3, 1, 16))
+
+
+def test_checkpoints_by_name(trained):
+  config = runs.config_of(trained)
+  assert runs.read(trained, config, "2")[1] == 2
+  assert runs.read(trained, config, "best")[1] == 2
+  with pytest.raises(UserError, match="has no whole checkpoint '3'; there: 4, 2"):
+    runs.read(trained, config, "3")
+  with pytest.raises(
+    UserError, match="--checkpoint='first' is unknown; write last, best or a step"
+  ):
+    runs.read(trained, config, "first")
+
+
+def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, capsys):
+  folder = tmp_path / "run"
+  shutil.copytree(trained, folder)
+  shutil.rmtree(folder / "checkpoints" / "4" / "state")
+  config = runs.config_of(folder)
+  assert runs.read(folder, config)[1] == 2
+  assert "checkpoint 4 is damaged" in capsys.readouterr().out
+  shutil.rmtree(folder / "checkpoints" / "2" / "state")
+  with pytest.raises(UserError, match="has no whole checkpoint 'last'"):
+    runs.read(folder, config)
+
+
+def test_a_preactivation_net_is_not_exported(tmp_path, repository):
+  metrics.write_json(tmp_path / "config.json", to_json(net(after_add="full_preact")))
+  out = tmp_path / "net.safetensors"
+  code, output, errors = command(f"--workdir={tmp_path}", f"--out={out}", cwd=repository)
+  assert (code, output, errors.count("\n")) == (1, "", 1)
+  assert "config.model.after_add='full_preact': others have names for the layers of" in errors
+  assert not list(tmp_path.glob("*safetensors*"))
+
+
+def test_the_classes_of_a_folder_of_photographs(tmp_path):
+  """They are asked for where the config names the folder."""
+  from PIL import Image
+
+  for label in ("cat", "dog"):
+    for split in ("train", "val"):
+      (tmp_path / split / label).mkdir(parents=True)
+      Image.new("RGB", (40, 40)).save(tmp_path / split / label / "1.png")
+  config = net(family="imagenet", depth=18)
+  path = saved(tmp_path / "net.safetensors", random_weights.tensors(config, classes=5))
+  _, variables, _ = convert.load_weights(path, config)
+  assert variables["params"]["classifier"]["bias"].shape == (5,)
+  config.data.dir, config.data.test_split = str(tmp_path), "val"
+  with pytest.raises(
+    UserError, match="the file tells 5 classes apart, config.data.name='folder' 2"
+  ):
+    convert.load_weights(path, config)
