@@ -102,29 +102,49 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
     UserError: there is no run, or no such checkpoint that is whole, or `config` is of another net
       or training set.
   """
-  path, checkpoint = pathlib.Path(directory), str(checkpoint)
-  own = workdir_lib.read_config(path)
-  if own is None:
-    raise UserError(f"--workdir={path} holds no run")
+  own = own_config(directory)
   if config is not None:
     config_lib.check(config)
     workdir_lib.refuse_other_network(own, config)
+  config = own if config is None else config
+  info, network, state, position = restore(directory, checkpoint, config)
+  here = mesh.replicated(mesh.build())
+  normalization = jax.device_put(_normalization(config, own, position["data"]), here)
+  step, fingerprint = position["step"], position["data"]
+  return Run(config, network, state.variables, step, info, normalization, fingerprint)
+
+
+def own_config(directory: str | os.PathLike) -> Any:
+  """The config of the run in `directory`; a UserError where there is none."""
+  own = workdir_lib.read_config(pathlib.Path(directory))
+  if own is None:
+    raise UserError(f"--workdir={directory} holds no run")
+  return own
+
+
+def restore(
+  directory: str | os.PathLike, checkpoint: str | int, config
+) -> tuple[data.Info, steps.Task, steps.TrainState, dict[str, Any]]:
+  """A run's state, and what belongs to it, without its data set.
+
+  Returns:
+    what is known of the data set, the task, the state and the position.
+
+  Raises:
+    UserError: no such checkpoint is whole.
+  """
+  path, checkpoint = pathlib.Path(directory), str(checkpoint)
   checkpoints = Checkpoints(path, lambda text: print(f"warning: {text}"))
   step = _step(path, checkpoint, checkpoints)
-  config = own if config is None else config
   setup_lib.use_type(config)
   info = _info(path, config)
-  own_task = task(config, info)
+  network = task(config, info)
   here = mesh.replicated(mesh.build())
-  restored = checkpoints.restore(setup_lib.template(own_task, info.shape, here), step)
+  restored = checkpoints.restore(setup_lib.template(network, info.shape, here), step)
   if not restored:
     there = ", ".join(map(str, checkpoints.steps())) or "none"
     raise UserError(f"{path} has no whole checkpoint {checkpoint!r}; there are: {there}")
-  state, position = restored
-  normalization = jax.device_put(_normalization(config, own, position["data"]), here)
-  return Run(
-    config, own_task, state.variables, position["step"], info, normalization, position["data"]
-  )
+  return info, network, *restored
 
 
 def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int | None:

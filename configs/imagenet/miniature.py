@@ -3,7 +3,7 @@
 python -m resnet_jax.main --config=configs/imagenet/miniature.py:dir=photos --workdir=runs/miniature
 
 `dir` holds train/<label>/*.jpg and val/<label>/*.jpg. The sizes are those of ImageNet scaled from
-224 to 128 pixels; launch/miniature.sh does with the run all that can be done with one.
+224 to 112 pixels; launch/miniature.sh does with the run all that can be done with one.
 """
 
 from configs import common
@@ -17,13 +17,13 @@ def get_config(argument: str = ""):
     raise UserError(f"{argument!r} is unknown behind miniature.py; write dir=FOLDER")
   config = common.imagenet("torch,folder", depth=18)
   config.data.dir = folder
-  config.data.image_size = 128
+  config.data.image_size = 112
   config.data.batch_size = 32
   config.optim.learning_rate = 0.05
   config.optim.schedule = "cosine"
   config.optim.weight_decay = 5e-4  # some thousand photographs are soon learnt by heart
   config.optim.warmup = "1 epoch"
-  config.train.steps = "60 epochs"
+  config.train.steps = "50 epochs"
   config.train.log_every = "20 steps"
   config.train.eval_every = config.train.checkpoint_every = "2 epochs"
   return config

@@ -110,11 +110,13 @@ def take(path: pathlib.Path, out: pathlib.Path, checkpoint: str) -> None:
     raise UserError(f"--out={out}: name a .safetensors file in a folder that is there")
   from safetensors.numpy import save
 
-  from resnet_jax.convert import runs
+  from resnet_jax import api
+  from resnet_jax.convert import network
 
-  config = runs.config_of(path)
-  variables, step = runs.read(path, config, checkpoint)
-  tensors, report = convert.tensors_of(config, variables)
+  config = api.own_config(path)
+  network.check(config)
+  _, _, state, position = api.restore(path, checkpoint, config)
+  tensors, report = convert.tensors_of(config, state.variables)
   partial = out.with_name(f".partial-{out.name}")
   try:
     partial.write_bytes(save(tensors, metadata={"format": "pt"}))
@@ -123,7 +125,7 @@ def take(path: pathlib.Path, out: pathlib.Path, checkpoint: str) -> None:
     partial.unlink(missing_ok=True)
   show(report)
   print("BN's running variances are the biased ones, which PyTorch's inference takes as they stand")
-  print(f"{out}: of step {step}; its images are normalized by {config.data.normalize}")
+  print(f"{out}: of step {position['step']}; its images are normalized by {config.data.normalize}")
 
 
 def show(report: convert.Report) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-import shutil
 import subprocess
 import sys
 
@@ -121,46 +120,21 @@ def test_an_import_does_not_touch_a_run(trained):
   before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.suffix}
   with pytest.raises(UserError, match="holds a run; name a new folder"):
     runs.refuse_taken(trained)
+  variables = api.restore(trained, "last", api.own_config(trained))[2].variables
   with pytest.raises(UserError, match="holds a run; name a new folder"):
-    config = runs.config_of(trained)
-    variables, _ = runs.read(trained, config)
-    runs.write(trained, trained / "config.json", config, variables)
+    runs.write(trained, trained / "config.json", api.own_config(trained), variables)
   assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_a_trained_run_is_read_without_its_data(trained, monkeypatch):
+def test_a_trained_run_is_exported_without_its_data(trained, monkeypatch):
   monkeypatch.setattr(data, "load", None)
-  config = runs.config_of(trained)
-  variables, step = runs.read(trained, config)
-  assert step == 4
-  jax.tree.map(np.testing.assert_array_equal, variables, state(config, 4).variables)
-  exported, report = convert.tensors_of(config, variables)
+  config = api.own_config(trained)
+  _, _, restored, position = api.restore(trained, "last", config)
+  assert position["step"] == 4
+  jax.tree.map(np.testing.assert_array_equal, restored.variables, state(config, 4).variables)
+  exported, report = convert.tensors_of(config, restored.variables)
   assert exported["conv1.weight"].shape == (16, 1, 3, 3)
   assert report.used[0] == ("conv1.weight", "stem/conv/kernel", (3, 3, 1, 16))
-
-
-def test_checkpoints_by_name(trained):
-  config = runs.config_of(trained)
-  assert runs.read(trained, config, "2")[1] == 2
-  assert runs.read(trained, config, "best")[1] == 2
-  with pytest.raises(UserError, match="has no whole checkpoint '3'; there: 4, 2"):
-    runs.read(trained, config, "3")
-  with pytest.raises(
-    UserError, match="--checkpoint='first' is unknown; write last, best or a step"
-  ):
-    runs.read(trained, config, "first")
-
-
-def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, capsys):
-  folder = tmp_path / "run"
-  shutil.copytree(trained, folder)
-  shutil.rmtree(folder / "checkpoints" / "4" / "state")
-  config = runs.config_of(folder)
-  assert runs.read(folder, config)[1] == 2
-  assert "checkpoint 4 is damaged" in capsys.readouterr().out
-  shutil.rmtree(folder / "checkpoints" / "2" / "state")
-  with pytest.raises(UserError, match="has no whole checkpoint 'last'"):
-    runs.read(folder, config)
 
 
 def test_a_preactivation_net_is_not_exported(tmp_path, repository):
