@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # ImageNet in miniature, from photographs to a net of your own: trains ResNet-18 on a folder of class
 # folders, kills it and goes on, tests it in the papers' four ways, classifies a photograph, writes
-# features and fine-tunes. An hour on two cores; stopped and given again it goes on.
+# features and fine-tunes. Half an hour on two cores; stopped and given again it goes on.
 #   bash launch/miniature.sh FOLDER [WORKDIR [flags of resnet_jax.main for the training]]
 # FOLDER holds train/<label>/*.jpg and val/<label>/*.jpg.
 set -euo pipefail

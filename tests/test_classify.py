@@ -1,0 +1,134 @@
+"""Photographs through nets from elsewhere: the classes printed, the features written."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from resnet_jax import api, convert, models
+from resnet_jax.config import default_config
+from resnet_jax.data import imagenet
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+  """A ResNet-20 for CIFAR-10 that has not been trained."""
+  config = default_config()
+  config.model.depth = 20
+  model = models.build(config.model, 10)
+  variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 32, 32, 3)))
+  path = tmp_path_factory.mktemp("weights") / "net.safetensors"
+  save_file(convert.tensors_of(config, variables)[0], path)
+  return path
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+  root = tmp_path_factory.mktemp("photographs")
+  random = np.random.default_rng(0)
+  (root / "below").mkdir()
+  for name, size in {"b.png": (40, 50), "a.JPG": (60, 33), "below/c.webp": (32, 32)}.items():
+    Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)).save(root / name)
+  (root / "broken.jpg").write_bytes(b"\xff\xd8 nothing")
+  (root / "notes.txt").write_text("no photograph")
+  return root
+
+
+def command(module, *flags, cwd):
+  done = subprocess.run(
+    [sys.executable, "-m", f"resnet_jax.{module}", *map(str, flags)],
+    capture_output=True,
+    text=True,
+    cwd=cwd,
+  )
+  assert "Traceback" not in done.stderr
+  return done.returncode, done.stdout, done.stderr
+
+
+def test_the_five_likeliest(weights, photographs, repository):
+  files = [photographs / name for name in ("b.png", "broken.jpg", "absent.jpg", "a.JPG")]
+  code, out, errors = command("classify", f"--model={weights}", *files, cwd=repository)
+  assert code == 1
+  assert errors.splitlines() == [
+    f"{files[1]}: the JPEG breaks off before its pixels",
+    f"{files[2]}: No such file or directory",
+  ]
+  lines = out.splitlines()
+  assert [line for line in lines if not line.startswith(" ")] == [str(files[0]), str(files[3])]
+  run = api.load(weights)
+  for first, path in ((0, files[0]), (6, files[3])):
+    logits = np.asarray(run(run.read(path)[None]), np.float64)[0]
+    shares = np.exp(logits) / np.exp(logits).sum()
+    order = np.argsort(-shares)[:5]
+    assert [line.split("%")[1].strip() for line in lines[first + 1 : first + 6]] == [
+      run.info.classes[index] for index in order
+    ]
+    assert float(lines[first + 1].split("%")[0]) == pytest.approx(100 * shares.max(), abs=0.006)
+
+
+def test_classes_have_names():
+  assert len(imagenet.names()) == 1000
+  assert list(imagenet.names()) == sorted(imagenet.names())
+  assert imagenet.readable("n01440764") == "tench (n01440764)"
+  assert imagenet.readable("mine") == "mine"
+
+
+@pytest.mark.parametrize(("stage", "shape"), [("stage2", (32,)), ("", (64,)), ("stem", (16,))])
+def test_features(weights, photographs, repository, tmp_path, stage, shape):
+  out = tmp_path / "features.npz"
+  flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}", f"--stage={stage}"]
+  code, text, errors = command("features", *flags, cwd=repository)
+  assert code == 0, errors
+  assert errors == "broken.jpg: the JPEG breaks off before its pixels\n"
+  assert text == f"{out}: {stage or 'stage3'} of 3 photographs, {shape[0]}\n"
+  found = np.load(out)
+  assert found["paths"].tolist() == ["a.JPG", "b.png", "below/c.webp"]
+  assert found["features"].shape == (3, *shape)
+  assert found["features"].dtype == np.float32
+
+
+def test_the_last_features_are_what_the_classifier_sees(weights, photographs, repository, tmp_path):
+  out = tmp_path / "features.npz"
+  flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}", "--maps"]
+  assert command("features", *flags, cwd=repository)[0] == 0
+  run, maps = api.load(weights), np.load(out)["features"]
+  assert maps.shape == (3, 8, 8, 64)
+  classifier = run.variables["params"]["classifier"]
+  logits = maps.mean((1, 2)) @ classifier["kernel"] + classifier["bias"]
+  expected = run(np.stack([run.read(photographs / name) for name in ("a.JPG", "b.png")]))
+  np.testing.assert_allclose(logits[:2], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_parquet(weights, photographs, repository, tmp_path):
+  parquet = pytest.importorskip("pyarrow.parquet")
+  out = tmp_path / "features.parquet"
+  flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}"]
+  assert command("features", *flags, cwd=repository)[0] == 0
+  table = parquet.read_table(out)
+  assert table["path"].to_pylist() == ["a.JPG", "b.png", "below/c.webp"]
+  assert np.asarray(table["features"].to_pylist()).shape == (3, 64)
+
+
+@pytest.mark.parametrize(
+  ("module", "flags", "message"),
+  [
+    ("classify", ["photo.jpg"], "--model is missing: name a run's folder or a weights file"),
+    ("classify", ["--model=x"], "no photograph is named"),
+    ("classify", ["--model=no/such", "a.jpg"], "is neither a run's folder nor a weights file"),
+    ("features", ["--model=x", "--dir=d"], "--out is missing"),
+    ("features", ["--model=x", "--dir=d", "--out=f.csv"], "choose from .npz, .parquet"),
+    ("features", ["--model=x", "--dir=d", "--out=f.parquet", "--maps"], "--maps needs --out=...."),
+    ("features", ["--model=x", "--dir=d", "--out=no/such/f.npz"], "there is no folder no/such"),
+    ("features", ["--model={}", "--dir=d", "--out={}.npz", "--stage=9"], "--stage='9' is unknown"),
+    ("features", ["--model={}", "--dir=/nowhere", "--out={}.npz"], "--dir=/nowhere holds no photo"),
+  ],
+)
+def test_bad_input_is_one_line(weights, repository, module, flags, message):
+  code, _, errors = command(module, *(flag.format(weights) for flag in flags), cwd=repository)
+  assert code == 1
+  assert errors.startswith("error: ") and errors.count("\n") == 1
+  assert message in errors
