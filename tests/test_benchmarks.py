@@ -40,7 +40,8 @@ def test_memory(repository, tmp_path):
 
 def test_photographs_must_be_there(repository):
   done = run(repository, "photos", "--photos=/nonexistent")
-  assert (done.returncode, done.stderr[:24]) == (1, "error: --photos must be a")
+  assert done.returncode == 1
+  assert done.stderr.startswith("error: --photos must be a folder")
 
 
 @pytest.mark.slow
