@@ -1,7 +1,9 @@
 """What config files share: the papers' recipes, and the laptop's."""
 
+import difflib
+
 from resnet_jax.config import default_config, parse_arguments
-from resnet_jax.errors import UserError
+from resnet_jax.errors import UserError, unknown
 
 __all__ = ["cifar", "default_config", "digits", "imagenet", "on", "parse_arguments"]
 
@@ -53,9 +55,13 @@ def imagenet(argument: str = "", **model):
   the paper's on TFDS's imagenet2012. What else stands there are settings of the model, `depth=34`.
   """
   words = [word.strip() for word in argument.split(",") if word.strip()]
-  recipe = next((word for word in words if word in RECIPES), "paper")
-  given = parse_arguments(",".join(word for word in words if word != recipe))
+  recipes = [word for word in words if word in RECIPES]
+  if len(recipes) > 1:
+    raise UserError(f"{argument!r} names {len(recipes)} recipes; take one: {', '.join(RECIPES)}")
+  given = parse_arguments(",".join(word for word in words if word not in RECIPES))
   data = given.pop("data", "imagenet2012")
+  if difflib.get_close_matches(data, RECIPES):
+    raise unknown("the recipe", data, RECIPES)
   config = default_config()
   config.model.update({"family": "imagenet", "projection": "B"} | model)
   config.data.name = data
@@ -63,7 +69,7 @@ def imagenet(argument: str = "", **model):
   config.data.normalize = "imagenet"
   config.data.batch_size = 256
   config.train.eval_every = config.train.checkpoint_every = "1 epoch"
-  RECIPES[recipe](config)
+  RECIPES[recipes[0] if recipes else "paper"](config)
   config.model.update(given)
   return config
 

@@ -72,8 +72,9 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     run = setup(config)
     with StopRequest() as stop, Progress(run.durations.steps) as progress:
       loop = Loop(run, path, stop, progress, patience, profile)
-      loop.restore(old)
-      return loop.run()
+      with contextlib.closing(loop.feed):
+        loop.restore(old)
+        return loop.run()
 
 
 def _patience() -> float:

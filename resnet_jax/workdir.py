@@ -28,6 +28,7 @@ FREE = {
   "train.steps",
 }
 
+TRAINING = {"model.init", "model.norm.decay", "model.norm.group_size"}  # no matter once trained
 COMPUTED = ("pixel_mean", "channel_mean_std")  # of the training set; others are constants
 NORMALIZATION = ("data.name", "data.normalize", "data.train_split")
 BEFORE_A_RUN = (".lock", ".config.json.partial")  # what a start leaves that was killed at once
@@ -90,7 +91,7 @@ def refuse_other_network(old: Any, new: Any) -> None:
   """Raises a UserError with the keys in which `new` describes another network than `old`, or
   normalizes its images otherwise.
   """
-  network = lambda key: key.startswith("model.") and key not in FREE
+  network = lambda key: key.startswith("model.") and key not in FREE | TRAINING
   computed = new.data.normalize in COMPUTED
   normalization = NORMALIZATION if computed else ("data.normalize",)
   _refuse(old, new, lambda key: network(key) or key in normalization)
