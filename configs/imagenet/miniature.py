@@ -15,11 +15,11 @@ def get_config(argument: str = ""):
   key, _, folder = argument.partition("=")
   if argument and (key != "dir" or not folder):
     raise UserError(f"{argument!r} is unknown behind miniature.py; write dir=FOLDER")
-  config = common.imagenet("torch,folder", depth=18)
+  config = common.imagenet("folder", depth=18)
   config.data.dir = folder
   config.data.image_size = 112
   config.data.batch_size = 32
-  config.optim.learning_rate = 0.05
+  config.optim.learning_rate = 0.02
   config.optim.schedule = "cosine"
   config.optim.weight_decay = 5e-4  # some thousand photographs are soon learnt by heart
   config.optim.warmup = "1 epoch"
