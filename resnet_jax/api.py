@@ -1,10 +1,8 @@
 """Runs as objects, for a notebook: load one, apply it, evaluate it."""
 
-import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import data, evaluation, feed, mesh, metrics, precise_bn, results, steps
+from resnet_jax import data, mesh, metrics, steps
 from resnet_jax import setup as setup_lib
 from resnet_jax import workdir as workdir_lib
 from resnet_jax.checkpoint import Checkpoints
@@ -30,7 +28,6 @@ class Run(NamedTuple):
   step: int
   info: data.Info
   normalization: tuple[Any, Any]
-  fingerprint: str  # of the data it was trained on; empty where it came from elsewhere
 
   @property
   def model(self) -> ResNet:
@@ -85,7 +82,7 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   info = data.of_weights(config.data, classes)
   normalization = augment.normalization(None, config.data.normalize)
   variables = jax.device_put(variables)
-  return Run(config, task(config, info), variables, 0, info, normalization, "")
+  return Run(config, task(config, info), variables, 0, info, normalization)
 
 
 def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", config=None) -> Run:
@@ -103,15 +100,11 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
       or training set.
   """
   own = own_config(directory)
-  if config is not None:
-    config_lib.check(config)
-    workdir_lib.refuse_other_network(own, config)
-  config = own if config is None else config
+  config = own if config is None else fitting(own, config)
   info, network, state, position = restore(directory, checkpoint, config)
   here = mesh.replicated(mesh.build())
   normalization = jax.device_put(_normalization(config, own, position["data"]), here)
-  step, fingerprint = position["step"], position["data"]
-  return Run(config, network, state.variables, step, info, normalization, fingerprint)
+  return Run(config, network, state.variables, position["step"], info, normalization)
 
 
 def own_config(directory: str | os.PathLike) -> Any:
@@ -120,6 +113,13 @@ def own_config(directory: str | os.PathLike) -> Any:
   if own is None:
     raise UserError(f"--workdir={directory} holds no run")
   return own
+
+
+def fitting(own, config) -> Any:
+  """`config`, for a run with the config `own`; a UserError where it is of another net."""
+  config_lib.check(config)
+  workdir_lib.refuse_other_network(own, config)
+  return config
 
 
 def restore(
@@ -175,9 +175,15 @@ def _normalization(config, own, fingerprint: str) -> tuple[Any, Any]:
   if config.data.normalize in augment.CONSTANTS:
     return augment.normalization(None, config.data.normalize)
   dataset = data.load(config.data)
-  if config.data.test_split == own.data.test_split:
-    workdir_lib.refuse_other_data(own, dataset, fingerprint)
+  refuse_other_data(own, config, dataset, fingerprint)
   return augment.normalization(dataset.images, config.data.normalize)
+
+
+def refuse_other_data(own, config, dataset: data.Dataset, fingerprint: str) -> None:
+  """Raises a UserError where images would be normalized by another set than the run's own."""
+  computed = config.data.normalize not in augment.CONSTANTS
+  if computed and config.data.test_split == own.data.test_split:
+    workdir_lib.refuse_other_data(own, dataset, fingerprint)
 
 
 def _best_step(path: pathlib.Path, kept: list[int]) -> int:
@@ -187,73 +193,3 @@ def _best_step(path: pathlib.Path, kept: list[int]) -> int:
   if not errors:
     raise UserError(f"{path} was never evaluated: no checkpoint is the best; take last")
   return min(errors, key=errors.__getitem__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Test:
-  """How runs are tested: the views of each example, and what BN's statistics are taken from."""
-
-  view: str = "single"
-  precise_bn: int = 0  # training batches; 0: the statistics that training left
-
-  def check(self) -> None:
-    """Raises a UserError for a test that there is not."""
-    if self.view != "single":
-      from resnet_jax.data.photos import views
-
-      views.check(self.view)
-    if self.precise_bn < 0:
-      raise UserError(f"--precise_bn={self.precise_bn} must be 0 or more batches")
-
-
-def evaluate(
-  config,
-  directories: Sequence[str | os.PathLike],
-  checkpoint: str = "last",
-  predictions: str | None = None,
-  test: Test = Test(),
-):
-  """Prints the test error of a run, or of an ensemble, whose probabilities are averaged.
-
-  Saves predictions and labels for every example where asked to.
-
-  Raises:
-    UserError: a run cannot be loaded, or is of other data than the first.
-  """
-  if predictions and not os.access(pathlib.Path(predictions).parent, os.W_OK):
-    raise UserError(f"--predictions={predictions} cannot be written: name a folder that can")
-  test.check()
-  runs = [load_run(directory, checkpoint, config) for directory in directories]
-  for directory, run in zip(directories, runs, strict=True):
-    if run.info.classes != runs[0].info.classes:
-      raise UserError(f"{directory} tells other classes apart than {directories[0]} does")
-  scores = None
-  for run in runs:
-    setup = setup_lib.setup(run.config)._replace(normalization=run.normalization)
-    if scores is None:
-      scores = evaluation.Scores(setup.dataset.test_examples, len(run.info.classes))
-    _score(scores, run, setup, test)
-  assert scores is not None
-  found = evaluation.summarize(scores)
-  wrong = int(np.sum(found.predictions != found.labels))
-  top5 = f", top-5 {found.top5_error:.2f} %" if len(runs[0].info.classes) > 5 else ""
-  print(
-    f"step {', '.join(str(run.step) for run in runs)}: test error {found.error:.2f} % ({wrong} of "
-    f"{len(found.labels)}){top5}, loss {found.loss:.4f}"
-  )
-  if predictions:
-    try:
-      results.write_predictions(
-        pathlib.Path(predictions), found.predictions, found.labels, runs[0].step
-      )
-    except OSError as error:
-      raise UserError(f"--predictions={predictions} cannot be written: {error.strerror}") from None
-  return found
-
-
-def _score(scores: evaluation.Scores, run: Run, setup: setup_lib.Setup, test: Test) -> None:
-  variables = run.variables
-  if test.precise_bn:
-    source = feed.build(setup)
-    variables = precise_bn.recompute(setup.task, variables, source.batches(), test.precise_bn)
-  evaluation.add(scores, setup.task, variables, evaluation.groups(setup, test.view))

@@ -115,14 +115,14 @@ def _train(config) -> None:
 
 
 def _evaluate(config) -> None:
-  from resnet_jax import api
+  from resnet_jax import testing
 
-  api.evaluate(
+  testing.evaluate(
     config,
     [str(_WORKDIR.value), *_ENSEMBLE.value],
     _CHECKPOINT.value,
     _PREDICTIONS.value,
-    api.Test(_TEST.value, _PRECISE_BN.value),
+    testing.Test(_TEST.value, _PRECISE_BN.value),
   )
 
 
