@@ -54,10 +54,8 @@ def evaluate(
     own = api.own_config(directory)
     setup = setup_lib.setup(own if config is None else api.fitting(own, config))
     if scores is None:
-      first, scores = (
-        setup,
-        evaluation.Scores(setup.dataset.test_examples, setup.task.model.classes),
-      )
+      first, classes = setup, setup.task.model.classes
+      scores = evaluation.Scores(setup.dataset.test_examples, classes)
     if (own_test := _tested(setup)) != _tested(first):
       raise UserError(f"{directory} is tested on {own_test}, {directories[0]} on {_tested(first)}")
     steps.append(_score(scores, own, directory, checkpoint, setup, test))
