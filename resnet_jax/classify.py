@@ -21,20 +21,15 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "Of a run: last, best or
 TOP = 5
 
 
-def parse(argv: list[str]) -> list[str]:
-  """Reads the flags; whatever is wrong with them ends the program with one line."""
-  try:
-    photographs = flags.FLAGS(argv)[1:]
-    if not _MODEL.value:
-      raise UserError("--model is missing: name a run's folder or a weights file")
-    if not photographs:
-      raise UserError("no photograph is named; write python -m resnet_jax.classify photo.jpg")
-    return photographs
-  except (UserError, flags.Error) as error:
-    cli.refuse(error)
+def check(photographs: list[str]) -> None:
+  """Raises a UserError where a model or a photograph is missing."""
+  if not _MODEL.value:
+    raise UserError("--model is missing: name a run's folder or a weights file")
+  if not photographs:
+    raise UserError("no photograph is named; write python -m resnet_jax.classify photo.jpg")
 
 
-def main(photographs: list[str]) -> None:
+def main(argv: list[str]) -> None:
   """Classifies the photographs and prints a block for each."""
   logging.set_verbosity(logging.WARNING)
   compilation.use_cache()
@@ -45,7 +40,7 @@ def main(photographs: list[str]) -> None:
   try:
     run = api.load(str(_MODEL.value), _CHECKPOINT.value)
     unread = 0
-    for path in photographs:
+    for path in argv[1:]:
       try:
         image = run.read(path)
       except Unreadable as reason:
@@ -70,4 +65,4 @@ def best(run: Any, image: np.ndarray) -> list[tuple[float, str]]:
 
 
 if __name__ == "__main__":
-  cli.run(main, parse)
+  cli.run(main, cli.parser(check))

@@ -4,15 +4,32 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from absl import app
+from absl import app, flags
 
 from resnet_jax import preemption
-from resnet_jax.errors import EXIT_PREEMPTED, Preempted
+from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
 
 
 def refuse(error: object) -> NoReturn:
   """Ends the program with one line and exit code 1."""
   sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+
+
+def parser(check: Callable[[list[str]], None]) -> Callable[[list[str]], list[str]]:
+  """What reads the flags of a command; `check` is given the arguments that are none.
+
+  Whatever is wrong, or `check` raises a UserError for, ends the program with one line.
+  """
+
+  def parse(argv: list[str]) -> list[str]:
+    try:
+      rest = flags.FLAGS(argv)
+      check(rest[1:])
+      return rest
+    except (UserError, flags.Error) as error:
+      refuse(error)
+
+  return parse
 
 
 def run(main: Callable, parse: Callable) -> None:

@@ -30,19 +30,15 @@ _MAPS = flags.DEFINE_bool("maps", False, "Keep the positions of the map; .npz al
 BATCH = 32
 
 
-def parse(argv: list[str]) -> list[str]:
-  """Reads the flags; whatever is wrong with them ends the program with one line."""
-  try:
-    if rest := flags.FLAGS(argv)[1:]:
-      raise UserError(f"{rest[0]!r} is not a flag; the photographs are given by --dir")
-    for flag in (_MODEL, _DIR, _OUT):
-      if not flag.value:
-        raise UserError(f"--{flag.name} is missing: {flags.FLAGS[flag.name].help}")
-    if _writer(str(_OUT.value)) is write_parquet and _MAPS.value:
-      raise UserError("--maps needs --out=....npz: a row of Parquet holds one vector")
-    return argv
-  except (UserError, flags.Error) as error:
-    cli.refuse(error)
+def check(rest: list[str]) -> None:
+  """Raises a UserError where a flag is missing or contradicts another."""
+  if rest:
+    raise UserError(f"{rest[0]!r} is not a flag; the photographs are given by --dir")
+  for flag in (_MODEL, _DIR, _OUT):
+    if not flag.value:
+      raise UserError(f"--{flag.name} is missing: {flags.FLAGS[flag.name].help}")
+  if _writer(str(_OUT.value)) is write_parquet and _MAPS.value:
+    raise UserError("--maps needs --out=....npz: a row of Parquet holds one vector")
 
 
 def main(_: list[str]) -> None:
@@ -144,4 +140,4 @@ def _writer(out: str):
 
 
 if __name__ == "__main__":
-  cli.run(main, parse)
+  cli.run(main, cli.parser(check))

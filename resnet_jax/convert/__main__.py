@@ -37,21 +37,17 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "With --out: last, best 
 _BELONGS = {"config": "weights", "padding": "weights", "checkpoint": "out"}
 
 
-def parse(argv: list[str]) -> list[str]:
-  """Reads the flags; whatever is wrong with them ends the program with one line."""
-  try:
-    if rest := flags.FLAGS(argv)[1:]:
-      raise UserError(f"{rest[0]!r} is not a flag; write --weights={rest[0]}")
-    if bool(_WEIGHTS.value) == bool(_OUT.value):
-      raise UserError("give --weights=FILE to import, or --out=FILE.safetensors to export")
-    if not _WORKDIR.value:
-      raise UserError("--workdir is missing: the run's folder, to make or to read")
-    for name, direction in _BELONGS.items():
-      if flags.FLAGS[name].present and not flags.FLAGS[direction].value:
-        raise UserError(f"--{name} belongs to --{direction}")
-    return argv
-  except (UserError, flags.Error) as error:
-    cli.refuse(error)
+def check(rest: list[str]) -> None:
+  """Raises a UserError where the flags ask for neither direction, for both, or for a mixture."""
+  if rest:
+    raise UserError(f"{rest[0]!r} is not a flag; write --weights={rest[0]}")
+  if bool(_WEIGHTS.value) == bool(_OUT.value):
+    raise UserError("give --weights=FILE to import, or --out=FILE.safetensors to export")
+  if not _WORKDIR.value:
+    raise UserError("--workdir is missing: the run's folder, to make or to read")
+  for name, direction in _BELONGS.items():
+    if flags.FLAGS[name].present and not flags.FLAGS[direction].value:
+      raise UserError(f"--{name} belongs to --{direction}")
 
 
 def main(_: list[str]) -> None:
@@ -139,4 +135,4 @@ def show(report: convert.Report) -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main, parse)
+  cli.run(main, cli.parser(check))

@@ -13,6 +13,7 @@ from resnet_jax.data.dataset import Dataset, Info, Split, describe
 from resnet_jax.errors import UserError
 
 OF_PHOTOGRAPHS = ("image_size", "crop", "workers")
+CIFAR10 = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 
 __all__ = ["Dataset", "Info", "Split", "describe", "info", "load", "of_weights"]
 
@@ -46,6 +47,8 @@ def load(config) -> Dataset:
 
 def of_weights(config, classes: int) -> Info:
   """The `Info` of what weights from elsewhere were trained on, of which only the kind is known."""
+  if config.name == "cifar10":  # TFDS knows the names only where the set is prepared
+    return describe(config, (32, 32, 3), CIFAR10)
   if config.name != "folder":
     return info(config)
   names = tuple(imagenet.names()) if classes == 1000 else tuple(map(str, range(classes)))

@@ -21,17 +21,12 @@ _OUT = flags.DEFINE_string(
 )
 
 
-def parse(argv: list[str]) -> list[str]:
-  """Reads the flags; whatever is wrong with them ends the program with one line."""
-  try:
-    rest = flags.FLAGS(argv)
-    if rest[1:]:
-      raise UserError(f"{rest[1]!r} is not a flag; folders are given as --workdir=runs/shortcuts")
-    if not _WORKDIRS.value:
-      raise UserError("--workdir is missing: name a sweep's folder, as --workdir=runs/shortcuts")
-    return rest
-  except (UserError, flags.Error) as error:
-    cli.refuse(error)
+def check(rest: list[str]) -> None:
+  """Raises a UserError where the flags name no sweep, or there is more than flags."""
+  if rest:
+    raise UserError(f"{rest[0]!r} is not a flag; folders are given as --workdir=runs/shortcuts")
+  if not _WORKDIRS.value:
+    raise UserError("--workdir is missing: name a sweep's folder, as --workdir=runs/shortcuts")
 
 
 def main(argv: list[str]) -> None:
@@ -49,4 +44,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main, parse)
+  cli.run(main, cli.parser(check))
