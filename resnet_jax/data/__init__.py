@@ -13,7 +13,7 @@ from resnet_jax.data.dataset import Dataset, Info, Split, describe
 from resnet_jax.errors import UserError
 
 OF_PHOTOGRAPHS = ("image_size", "crop", "workers")
-CIFAR10 = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 __all__ = ["Dataset", "Info", "Split", "describe", "info", "load", "of_weights"]
 
