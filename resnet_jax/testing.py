@@ -5,7 +5,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from resnet_jax import api, evaluation, feed, precise_bn, results
+from resnet_jax import api, evaluation, feed, paper, precise_bn, results
 from resnet_jax import setup as setup_lib
 from resnet_jax.errors import UserError
 
@@ -62,6 +62,8 @@ def evaluate(
   assert scores is not None
   found = evaluation.summarize(scores)
   _print(found, steps)
+  if len(directories) == 1:
+    print(*published(first.config, len(first.dataset.info.classes)), sep="", end="")
   if predictions:
     try:
       results.write_predictions(
@@ -90,6 +92,17 @@ def _score(
     variables = precise_bn.recompute(setup.task, variables, batches, test.precise_bn)
   evaluation.add(scores, setup.task, variables, evaluation.groups(setup, test.view))
   return position["step"]
+
+
+def published(config, classes: int) -> list[str]:
+  """What is published of the same net on the same data, a line each."""
+  data = "imagenet" if classes == 1000 else config.data.name
+  lines = []
+  for entry in paper.find(config.model, data):
+    if entry.data == data:
+      top5 = "" if entry.top5 is None else f", top-5 {entry.top5:g} %"
+      lines.append(f"  {entry.source}, {entry.measured_on}: {entry.text} %{top5}\n")
+  return lines
 
 
 def _print(found: evaluation.Evaluation, steps: list[int]) -> None:

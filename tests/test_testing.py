@@ -61,3 +61,17 @@ def test_what_cannot_be_tested(runs, tmp_path, repository, monkeypatch):
   for folders, test, message in refused:
     with pytest.raises(resnet_jax.UserError, match=message):
       testing.evaluate(None, folders, test=test)
+
+
+def test_the_papers_numbers_stand_beside_ours(repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = load_file("configs/imagenet/resnet50.py:paper,folder")
+  assert testing.published(config, 1000) == [
+    "  release, ImageNet, single crop 224: 24.7 %, top-5 7.8 %\n",
+    "  [R] table 3, ImageNet, 10-crop: 22.85 %, top-5 6.71 %\n",
+    "  [R] table 4, ImageNet, multi-scale: 20.74 %, top-5 5.25 %\n",
+    "  release, ImageNet, 10-crop: 22.9 %, top-5 6.7 %\n",
+  ]
+  assert testing.published(config, 10) == []
+  cifar = load_file("configs/resnet.py:depth=20")
+  assert testing.published(cifar, 10) == ["  [R] table 6, CIFAR-10: 8.75 %\n"]
