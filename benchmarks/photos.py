@@ -32,6 +32,7 @@ import common
 
 SIZE = 224
 EXAMPLES = 20_000  # at least, the same photographs again and again
+REST = 3.0  # seconds before a turn, in which the one before fills what it keeps ahead
 CROPS = ("scale", "scale_aspect")
 WAYS = ("ours", "usual", "tuned")
 
@@ -181,6 +182,7 @@ def main() -> None:
     processors: dict[str, list[float]] = {way: [] for way in WAYS}
     with common.children(started) as about:
       for _, way in itertools.product(range(given.repeats), WAYS):
+        time.sleep(REST)
         for count in (4 * cores, given.batches):
           started[way].begin(str(count))
           last = started[way].seconds(), started[way].seconds()
