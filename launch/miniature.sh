@@ -26,7 +26,7 @@ if [ ! -e "$workdir/result.json" ]; then
     sleep 0.2
   done
   kill -9 $run 2>/dev/null && echo "killed; going on"
-  wait $run || true
+  wait $run 2>/dev/null || true
 fi
 "${train[@]}"
 
