@@ -48,70 +48,90 @@ def default_config() -> ml_collections.ConfigDict:
   """The whole tree with its defaults: ResNet-110 on CIFAR-10 as in the papers."""
   config = ml_collections.ConfigDict()
   config.seed = 0
-
-  config.model = ml_collections.ConfigDict()
-  config.model.family = "cifar"  # the stem and the stages: cifar, imagenet
-  config.model.depth = 110
-  config.model.unit = "basic"  # basic, bottleneck, single
-  config.model.shortcut = "identity"  # h(x): see models/shortcuts.py
-  config.model.shortcut_scale = 1.0  # shortcut=scaling
-  config.model.residual_scale = 1.0  # shortcut=scaling: the factor on F
-  config.model.gate_bias = -6.0  # shortcut=exclusive_gating, shortcut_gating
-  config.model.dropout_rate = 0.5  # shortcut=dropout
-  config.model.after_add = "original"  # f and the order in F: see models/units.py
-  config.model.projection = "A"  # where the shape changes: A, B, C
-  config.model.stride_on = "1x1"  # the bottleneck's convolution that strides: 1x1, 3x3
-  config.model.pool_padding = "both"  # of the imagenet stem's pool: both sides, or the end (Caffe)
-  config.model.init = "msra"  # msra, msra_fan_out, xavier, pytorch
-  config.model.dtype = "float32"  # of the computation; parameters are float32
-  config.model.remat = "norm"  # what the backward pass computes again: none, norm, unit
-  config.model.unroll = 1  # units in one turn of a stage's loop
-  config.model.norm = ml_collections.ConfigDict()
-  config.model.norm.decay = 0.9
-  config.model.norm.epsilon = 1e-5
-  config.model.norm.group_size = 0  # examples that share statistics; 0: the whole batch
-
-  config.data = ml_collections.ConfigDict()
-  # digits, any prepared TFDS image-classification set, folder or list (photographs on disk)
-  config.data.name = "cifar10"
-  config.data.dir = ""  # of the photographs, or of the TFDS sets (TFDS_DATA_DIR where it is empty)
-  config.data.train_split = "train"
-  config.data.test_split = "test"
-  config.data.batch_size = 128
-  config.data.pad = config_dict.placeholder(int)  # pixels; None: the data set's own
-  config.data.flip = config_dict.placeholder(bool)  # None: the data set's own
-  config.data.normalize = "pixel_mean"  # pixel_mean, channel_mean_std, imagenet, caffe
-  # Of photographs, which differ in size: how training crops them, and what the crop measures.
-  config.data.image_size = 224
-  config.data.crop = "scale_aspect"  # scale, scale_aspect
-  config.data.color_jitter = 0.0  # most relative change of brightness, contrast and saturation
-  config.data.lighting = 0.0  # deviation of the PCA noise, in shares of the eigenvalues
-  config.data.workers = config_dict.placeholder(int)  # processes that decode; None: one a core
-
-  # A duration may be a number or a text, so ml_collections must not insist on the default's
-  # type in these two groups; `check` does.
-  config.optim = ml_collections.ConfigDict(type_safe=False)
-  config.optim.learning_rate = 0.1
-  config.optim.momentum = 0.9
-  config.optim.nesterov = False
-  config.optim.weight_decay = 1e-4  # on every parameter, as in the papers
-  config.optim.schedule = "step"  # step, cosine, constant
-  config.optim.drop_at = "50%, 75%"  # schedule=step: where the rate is multiplied ...
-  config.optim.drop_factor = 0.1  # ... by this
-  config.optim.warmup = "0 steps"
-  config.optim.warmup_learning_rate = 0.01  # while warming up ([R] 4.2) ...
-  config.optim.warmup_schedule = "constant"  # ... or where it begins to rise: constant, linear
-
-  config.train = ml_collections.ConfigDict(type_safe=False)
-  config.train.steps = "64000 steps"
-  config.train.log_every = "100 steps"
-  config.train.eval_every = "1000 steps"
-  config.train.checkpoint_every = "1000 steps"
+  config.model = _model()
+  config.data = _data()
+  config.optim = _optim()
+  config.train = _train()
 
   config.finetune = ml_collections.ConfigDict()
   config.finetune.weights = ""  # a run's folder or a weights file to begin from; "": from scratch
   config.finetune.frozen = ""  # parts that stay as they are, as "stem, stage1"
   return config.lock()
+
+
+def _model() -> ml_collections.ConfigDict:
+  """The network."""
+  group = ml_collections.ConfigDict()
+  group.family = "cifar"  # the stem and the stages: cifar, imagenet
+  group.depth = 110
+  group.unit = "basic"  # basic, bottleneck, single
+  group.shortcut = "identity"  # h(x): see models/shortcuts.py
+  group.shortcut_scale = 1.0  # shortcut=scaling
+  group.residual_scale = 1.0  # shortcut=scaling: the factor on F
+  group.gate_bias = -6.0  # shortcut=exclusive_gating, shortcut_gating
+  group.dropout_rate = 0.5  # shortcut=dropout
+  group.after_add = "original"  # f and the order in F: see models/units.py
+  group.projection = "A"  # where the shape changes: A, B, C
+  group.stride_on = "1x1"  # the bottleneck's convolution that strides: 1x1, 3x3
+  group.pool_padding = "both"  # of the imagenet stem's pool: both sides, or the end (Caffe)
+  group.init = "msra"  # msra, msra_fan_out, xavier, pytorch
+  group.dtype = "float32"  # of the computation; parameters are float32
+  group.remat = "norm"  # what the backward pass computes again: none, norm, unit
+  group.unroll = 1  # units in one turn of a stage's loop
+  group.norm = ml_collections.ConfigDict()
+  group.norm.decay = 0.9
+  group.norm.epsilon = 1e-5
+  group.norm.group_size = 0  # examples that share statistics; 0: the whole batch
+  return group
+
+
+def _data() -> ml_collections.ConfigDict:
+  """The data set, and how it is augmented."""
+  group = ml_collections.ConfigDict()
+  # digits, any prepared TFDS image-classification set, folder or list (photographs on disk)
+  group.name = "cifar10"
+  group.dir = ""  # of the photographs, or of the TFDS sets (TFDS_DATA_DIR where it is empty)
+  group.train_split = "train"
+  group.test_split = "test"
+  group.batch_size = 128
+  group.pad = config_dict.placeholder(int)  # pixels; None: the data set's own
+  group.flip = config_dict.placeholder(bool)  # None: the data set's own
+  group.normalize = "pixel_mean"  # pixel_mean, channel_mean_std, imagenet, caffe
+  # Of photographs, which differ in size: how training crops them, and what the crop measures.
+  group.image_size = 224
+  group.crop = "scale_aspect"  # scale, scale_aspect
+  group.color_jitter = 0.0  # most relative change of brightness, contrast and saturation
+  group.lighting = 0.0  # deviation of the PCA noise, in shares of the eigenvalues
+  group.workers = config_dict.placeholder(int)  # processes that decode; None: one a core
+  return group
+
+
+def _optim() -> ml_collections.ConfigDict:
+  """The optimizer and its schedule."""
+  # A duration may be a number or a text, so ml_collections must not insist on the default's
+  # type in this group and the next; `check` does.
+  group = ml_collections.ConfigDict(type_safe=False)
+  group.learning_rate = 0.1
+  group.momentum = 0.9
+  group.nesterov = False
+  group.weight_decay = 1e-4  # on every parameter, as in the papers
+  group.schedule = "step"  # step, cosine, constant
+  group.drop_at = "50%, 75%"  # schedule=step: where the rate is multiplied ...
+  group.drop_factor = 0.1  # ... by this
+  group.warmup = "0 steps"
+  group.warmup_learning_rate = 0.01  # while warming up ([R] 4.2) ...
+  group.warmup_schedule = "constant"  # ... or where it begins to rise: constant, linear
+  return group
+
+
+def _train() -> ml_collections.ConfigDict:
+  """How long, and how often what is measured."""
+  group = ml_collections.ConfigDict(type_safe=False)
+  group.steps = "64000 steps"
+  group.log_every = "100 steps"
+  group.eval_every = "1000 steps"
+  group.checkpoint_every = "1000 steps"
+  return group
 
 
 def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
