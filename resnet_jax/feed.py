@@ -4,6 +4,7 @@ Both take the same steps whatever was interrupted, since the examples of a step 
 the run's seed and the step alone.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,10 +35,10 @@ class Resident:
   def batches(self) -> Iterator[Batch]:
     """The batches of the steps, from the first on."""
     task, examples = self._run.task, self._run.train
-    for step in range(2**31):
-      size = task.batch_size
-      chosen = order.batch_indices(task.key(1), step, 1, size, len(examples.labels))
-      yield examples, chosen[0]
+    for first in itertools.count(step=MOST):
+      key, total = task.key(1), len(examples.labels)
+      for chosen in order.batch_indices(key, first, MOST, task.batch_size, total):
+        yield examples, chosen
 
   def close(self) -> None:
     """Nothing is held."""

@@ -52,7 +52,7 @@ def check(config) -> None:
   info = data.info(config.data)
   augment.check_channels(config.data, info.shape[-1])
   _, learning_rate = plan(config, config.data.batch_size)  # of however many examples
-  build_task(config, info, learning_rate)
+  optim.build(config.optim, learning_rate, frozen_parts(config))
 
 
 def setup(config) -> Setup:
@@ -66,7 +66,7 @@ def setup(config) -> Setup:
   devices = mesh.build()
   dataset = data.load(config.data)
   examples, batch_size = dataset.train_examples, config.data.batch_size
-  if examples * batch_size >= 2**31:  # positions in the order of examples are int32
+  if dataset.images is not None and examples * batch_size >= 2**31:  # positions are int32 there
     raise UserError(
       f"config.data.batch_size={batch_size} times {examples} examples must be below 2**31"
     )
@@ -102,16 +102,22 @@ def use_type(config) -> None:
     jax.config.update("jax_enable_x64", True)
 
 
+def frozen_parts(config) -> tuple[str, ...]:
+  """The parts of the network that do not train; a UserError where it has no such part."""
+  frozen = tuple(part.strip() for part in config.finetune.frozen.split(",") if part.strip())
+  for part in frozen:
+    if part not in (known := models.parts(config.model)):
+      raise errors.unknown("config.finetune.frozen", part, known)
+  return frozen
+
+
 def build_task(config, info: data.Info, learning_rate: Callable, batch_sharding=None) -> steps.Task:
   """What stays the same from step to step.
 
   Raises:
     UserError: no network or no optimizer comes of the config.
   """
-  frozen = tuple(part.strip() for part in config.finetune.frozen.split(",") if part.strip())
-  for part in frozen:
-    if part not in (known := models.parts(config.model)):
-      raise errors.unknown("config.finetune.frozen", part, known)
+  frozen = frozen_parts(config)
   return steps.Task(
     models.build(config.model, len(info.classes), frozen),
     optim.build(config.optim, learning_rate, frozen),
