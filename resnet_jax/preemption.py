@@ -5,6 +5,9 @@ import threading
 
 from resnet_jax.errors import Preempted
 
+# What `leave_at_once` was told. Its exception is lost where a signal comes within a destructor or a
+# callback of a library: whoever polls afterwards must know all the same.
+_told: list[str] = []
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # the last from SLURM, ahead of the end
 
 
@@ -13,8 +16,10 @@ def leave_at_once() -> None:
 
   def leave(number: int, _: object) -> None:
     _heed_no_more()
-    raise Preempted(f"stopped by {signal.Signals(number).name}; run it again")
+    _told.append(signal.Signals(number).name)
+    raise Preempted(f"stopped by {_told[-1]}; run it again")
 
+  _told.clear()
   for number in SIGNALS:
     signal.signal(number, leave)
 
@@ -35,6 +40,7 @@ class StopRequest:
     self._before: dict[int, object] = {}
 
   def __enter__(self) -> "StopRequest":
+    self.received = _told[-1] if _told else None
     if threading.current_thread() is threading.main_thread():
       for number in SIGNALS:
         self._before[number] = signal.signal(number, self._note)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from resnet_jax import metrics
+from resnet_jax import metrics, preemption
 from resnet_jax.preemption import SIGNALS, StopRequest
 
 
@@ -21,6 +21,27 @@ def test_only_a_second_ctrl_c_ends_at_once():
     assert stop.received == "SIGUSR2"
     assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
   assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_within_a_destructor_is_not_lost(monkeypatch):
+  class Library:
+    def __del__(self):
+      signal.raise_signal(signal.SIGTERM)  # Python drops what is raised in here
+
+  monkeypatch.setattr(preemption, "_told", [])
+  before = [signal.getsignal(number) for number in SIGNALS]
+  try:
+    preemption.leave_at_once()
+    with StopRequest() as stop:
+      assert stop.received is None
+    library = Library()
+    del library
+    with StopRequest() as stop:
+      assert stop.received == "SIGTERM"
+  finally:
+    for number, handler in zip(SIGNALS, before, strict=True):
+      signal.signal(number, handler)
 
 
 @pytest.mark.slow
