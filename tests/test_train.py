@@ -234,8 +234,8 @@ def test_divergence_is_told_and_nothing_saved(tmp_path, repository, monkeypatch)
 
 def test_divergence_in_evaluation_is_told_too(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
-  broken = evaluation.Evaluation(90.0, float("inf"), np.zeros(360))
-  monkeypatch.setattr(train, "evaluate", lambda *_: broken)
+  broken = evaluation.Evaluation(90.0, 50.0, float("inf"), np.zeros(360), np.zeros(360))
+  monkeypatch.setattr(evaluation, "evaluate", lambda *_: broken)
   with pytest.raises(Diverged, match="the loss is inf .* at step 2, learning rate"):
     train.train(tiny(), tmp_path / "run")
   result = json.loads((tmp_path / "run" / "result.json").read_text())

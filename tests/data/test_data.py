@@ -43,7 +43,7 @@ def test_parts_of_splits():
     ({"name": "mnist", "dir": "/nonexistent"}, "tfds build mnist"),
     ({"name": "minst"}, "did you mean 'mnist'"),
     ({"name": "mnist", "dir": "/nonexistent"}, r"TFDS_DATA_DIR.*bundled digits"),
-    ({"name": "tf_flowers", "dir": "/nonexistent"}, "different sizes"),
+    ({"name": "tf_flowers", "dir": "/nonexistent"}, "tfds build tf_flowers"),
     ({"name": "mnist:9.9.9"}, "only: 3.0.1"),
     ({"name": "coco"}, "No module named 'tensorflow'"),
     ({"test_split": "validation"}, r"test \(360 examples\), train \(1437 examples\)"),
