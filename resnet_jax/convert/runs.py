@@ -47,20 +47,17 @@ def refuse_taken(path: pathlib.Path) -> None:
     raise UserError(f"--workdir={path} holds a run; name a new folder")
 
 
-def _template(config: Any, info: data.Info) -> Any:
-  """The shapes and types of the run's state."""
-  here = mesh.replicated(mesh.build())
-  return setup.template(api.task(config, info), info.shape, here)
-
-
 def _state(config: Any, info: data.Info, variables: Any) -> Any:
   """The state of a run that has these weights and has not trained."""
-  like = _template(config, info)
+  network = api.task(config, info)
+  like = setup.template(network, info.shape, mesh.replicated(mesh.build()))
   params, batch_stats = (
     jax.tree.map(lambda value, leaf: jnp.asarray(value, leaf.dtype), variables[kind], shapes)
     for kind, shapes in (("params", like.params), ("batch_stats", like.batch_stats))
   )
-  opt_state = api.task(config, info).optimizer.init(params)
   return like.replace(
-    step=jnp.zeros((), jnp.int32), params=params, batch_stats=batch_stats, opt_state=opt_state
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    batch_stats=batch_stats,
+    opt_state=network.optimizer.init(params),
   )

@@ -105,8 +105,8 @@ def _info(config, builder) -> Info:
   image, label = _features(config, builder)
   if None in image.shape or image.np_dtype != np.uint8:
     raise UserError(
-      f"config.data.name={config.name!r} has images of different sizes or not of 8 bits, which "
-      "are not supported; cifar10 is a set that fits"
+      f"config.data.name={config.name!r} has images of shape {image.shape} and type "
+      f"{image.np_dtype.__name__}, which are not supported; cifar10 is a set that fits"
     )
   return describe(config, image.shape, tuple(label.names))
 
