@@ -102,7 +102,7 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
   own = own_config(directory)
   config = own if config is None else fitting(own, config)
   info, network, state, position = restore(directory, checkpoint, config)
-  here = mesh.replicated(mesh.build())
+  here = mesh.replicated(mesh.own())
   normalization = jax.device_put(_normalization(config, own, position["data"]), here)
   return Run(config, network, state.variables, position["step"], info, normalization)
 
@@ -139,7 +139,7 @@ def restore(
   setup_lib.use_type(config)
   info = _info(path, config)
   network = task(config, info)
-  here = mesh.replicated(mesh.build())
+  here = mesh.replicated(mesh.own())
   restored = checkpoints.restore(setup_lib.template(network, info.shape, here), step)
   if not restored:
     there = ", ".join(map(str, checkpoints.steps())) or "none"

@@ -70,7 +70,7 @@ class Checkpoints:
 
   def _read(self, step: int, template: Any) -> tuple[Any, dict]:
     with ocp.CheckpointManager(
-      self.directory, options=ocp.CheckpointManagerOptions(read_only=True)
+      self.directory, options=ocp.CheckpointManagerOptions(read_only=True, **_alone())
     ) as manager:
       restored = manager.restore(
         step,
@@ -97,6 +97,9 @@ class Checkpoints:
   def save(self, step: int, state: Any, position: dict[str, Any]) -> None:
     """Begins to save; `failure` tells afterwards what went wrong with this save or the last."""
     self.settle()
+    # Copies on the host: the step may overwrite its own while Orbax writes, and of the devices'
+    # arrays Orbax would want every process of the run to write its share.
+    state = jax.tree.map(np.array, state)
     position = position | {"digest": digest(state, position)}
     args = ocp.args.Composite(
       state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
@@ -152,8 +155,9 @@ class Checkpoints:
     if self._manager is None:
       options = ocp.CheckpointManagerOptions(
         preservation_policy=self,
-        create=True,
+        create=False,
         cleanup_tmp_directories=True,  # which a kill left
+        **_alone(),
       )
       self._manager = ocp.CheckpointManager(self.directory, options=options)
     return self._manager
@@ -172,6 +176,15 @@ class Checkpoints:
         manager.close()
       except FAULTS as error:
         logging.getLogger(__name__).debug("closing after a failed save: %s", error)
+
+
+def _alone() -> dict[str, Any]:
+  """Options of a manager that waits for no other process of the run."""
+  process = jax.process_index()
+  options = ocp.options.MultiprocessingOptions(
+    primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
+  )
+  return {"multiprocessing_options": options}
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from resnet_jax import steps
+from resnet_jax import peers, steps
 from resnet_jax.errors import UserError
 from resnet_jax.setup import Setup
 
@@ -59,18 +59,21 @@ class Evaluation(NamedTuple):
 
 
 def summarize(scores: Scores) -> Evaluation:
-  """The errors that scores come to."""
-  read, rows = scores.views > 0, np.arange(len(scores.labels))
-  predictions = np.where(read, scores.log_sum.argmax(1), -1).astype(np.int32)
+  """The errors that the scores of all processes come to, of which each tested other examples."""
+  rows = np.arange(len(scores.labels))
   right = scores.log_sum[rows, np.maximum(scores.labels, 0)]
   above = (scores.log_sum > right[:, None]).sum(1)  # classes that score more than the right one
-  losses = np.log(scores.views[read]) - right[read]
+  losses = np.log(np.maximum(scores.views, 1)) - right
+  mine = np.stack([scores.log_sum.argmax(1), above, losses, scores.labels])
+  mine[:, scores.views == 0] = -np.inf  # not read, or another's
+  predictions, above, losses, labels = peers.gather(mine).max(0)
+  read = np.isfinite(predictions)
   return Evaluation(
-    error=_percent(~read | (predictions != scores.labels)),
+    error=_percent(~read | (predictions != labels)),
     top5_error=_percent(~read | ~(above < 5)),
-    loss=float(losses.mean()) if len(losses) else math.nan,
-    predictions=predictions,
-    labels=scores.labels,
+    loss=float(losses[read].mean()) if read.any() else math.nan,
+    predictions=np.where(read, predictions, -1).astype(np.int32),
+    labels=np.where(read, labels, -1).astype(np.int32),
   )
 
 
@@ -85,9 +88,10 @@ def evaluate(
   examples: int,
   interrupted: Callable = lambda: None,
 ) -> Evaluation | None:
-  """Of one network; None where `interrupted()` came true."""
+  """Of one network; None where `interrupted()` came true, in all processes if in one."""
   scores = Scores(examples, task.model.classes)
-  return summarize(scores) if add(scores, task, variables, groups, interrupted) else None
+  whole = add(scores, task, variables, groups, interrupted)
+  return summarize(scores) if peers.gather(np.asarray(whole)).all() else None
 
 
 def add(scores: Scores, task, variables, groups, interrupted: Callable = lambda: None) -> bool:
@@ -100,10 +104,10 @@ def add(scores: Scores, task, variables, groups, interrupted: Callable = lambda:
 
 
 def resident(examples: steps.Examples, labels: np.ndarray) -> Iterator[Group]:
-  """A split that lies on the devices, of which `labels` are on the host, in batches."""
-  total, devices = len(labels), jax.device_count()
-  batch = math.ceil(min(total, BATCH) / devices) * devices
-  for first in range(0, total, batch):
+  """This process's share of a split that lies on its devices, `labels` on the host, in batches."""
+  total, devices, processes = len(labels), jax.local_device_count(), jax.process_count()
+  batch = math.ceil(min(total / processes, BATCH) / devices) * devices
+  for first in range(jax.process_index() * batch, total, processes * batch):
     chosen = np.arange(first, first + batch)
     numbers = chosen[chosen < total]
     yield Group(examples, np.minimum(chosen, total - 1), numbers, labels[numbers])
@@ -113,7 +117,7 @@ def groups(run: Setup, test: str = "single", warn: Callable = print) -> Iterator
   """The test split in batches of images of one shape, each view of each example once.
 
   Args:
-    run: whose split, and where it lies.
+    run: whose split, and where it lies: on this process's devices, which tests its share.
     test: one of the papers' tests of photographs, see `data.photos.views`.
     warn: is told of files that cannot be read.
 
@@ -141,6 +145,7 @@ def _streamed(run: Setup, test: str, warn: Callable) -> Iterator[Group]:
     batch_size=READ if alike else 1,
     transform=views.Views(test, config.image_size),
     workers=config.workers,
+    process=(jax.process_index(), jax.process_count()),
   ) as photographs:
     for number, label, images in _rows(photographs):
       if images is None:
@@ -153,8 +158,9 @@ def _streamed(run: Setup, test: str, warn: Callable) -> Iterator[Group]:
           yield _group(run, waiting.pop(image.shape), len(bucket))
   for shape, bucket in waiting.items():
     # Padded to what is compiled already; else to the next power of two, as some shapes are rare.
-    size = jax.device_count() * 2 ** math.ceil(math.log2(len(bucket) / jax.device_count()))
-    yield _group(run, bucket, _most(shape) if shape in compiled else max(size, jax.device_count()))
+    devices = jax.local_device_count()
+    size = devices * 2 ** max(0, math.ceil(math.log2(len(bucket) / devices)))
+    yield _group(run, bucket, _most(shape) if shape in compiled else size)
 
 
 def _rows(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[tuple[int, int, list | None]]:
@@ -168,7 +174,7 @@ def _rows(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[tuple[int, int, 
 
 def _most(shape: tuple[int, ...]) -> int:
   """How many images of [H, W, 3] are classified at a time: a multiple of the devices."""
-  return jax.device_count() * max(1, PIXELS // math.prod(shape[:2]))
+  return jax.local_device_count() * max(1, PIXELS // math.prod(shape[:2]))
 
 
 def _group(run: Setup, bucket: list[tuple[int, int, np.ndarray]], size: int) -> Group:

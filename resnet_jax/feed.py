@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax import steps
+from resnet_jax import peers, steps
 from resnet_jax.data import order
 from resnet_jax.setup import Setup
 
@@ -25,7 +25,9 @@ class Resident:
 
   def __init__(self, run: Setup):
     self._run = run
-    self._dispatch = jax.jit(steps.dispatch(run.task, MOST), donate_argnums=0)
+    self._dispatch = jax.jit(
+      steps.dispatch(run.task, MOST), donate_argnums=0, out_shardings=run.replicated
+    )
 
   def advance(self, state: steps.TrainState, count: int) -> tuple[steps.TrainState, dict[str, Any]]:
     """Takes `count` steps, at most `MOST`; returns the state and each step's metrics, [count]."""
@@ -37,7 +39,7 @@ class Resident:
     task, examples = self._run.task, self._run.train
     for first in itertools.count(step=MOST):
       key, total = task.key(1), len(examples.labels)
-      for chosen in order.batch_indices(key, first, MOST, task.batch_size, total):
+      for chosen in np.asarray(order.batch_indices(key, first, MOST, task.batch_size, total)):
         yield examples, chosen
 
   def close(self) -> None:
@@ -47,9 +49,13 @@ class Resident:
 class Streamed:
   """Photographs that worker processes decode and crop while the devices compute."""
 
-  def __init__(self, run: Setup, warn: Callable[[str], None]):
-    self._run, self._warn = run, warn
-    self._step = jax.jit(lambda *given: steps.train_step(run.task, *given), donate_argnums=0)
+  def __init__(self, run: Setup, warn: Callable[[str], None], lookout: peers.Lookout):
+    self._run, self._warn, self._lookout = run, warn, lookout
+    self._step = jax.jit(
+      lambda *given: steps.train_step(run.task, *given),
+      donate_argnums=0,
+      out_shardings=run.replicated,
+    )
     self._batches: Any = None
 
   def advance(self, state: steps.TrainState, count: int) -> tuple[steps.TrainState, dict[str, Any]]:
@@ -81,8 +87,9 @@ class Streamed:
       seed=run.config.seed,
       first_step=first_step,
       workers=config.workers,
+      process=(jax.process_index(), jax.process_count()),
     ) as batches:
-      for batch in batches:
+      for batch in self._lookout.each(batches, "reading photographs"):
         for example in set(batch["unreadable"].tolist()) - told - {-1}:
           told.add(example)
           self._warn(f"{run.train.name(example)} cannot be read; the next one takes its place")
@@ -94,6 +101,10 @@ class Streamed:
       self._batches.close()
 
 
-def build(run: Setup, warn: Callable[[str], None] = print) -> Resident | Streamed:
-  """The feed of a run; `warn` is told of files that cannot be read."""
-  return Resident(run) if isinstance(run.train, steps.Examples) else Streamed(run, warn)
+def build(
+  run: Setup, warn: Callable[[str], None] = print, lookout: peers.Lookout | None = None
+) -> Resident | Streamed:
+  """The feed of a run; `warn` is told of files that cannot be read, `lookout` of reading."""
+  if isinstance(run.train, steps.Examples):
+    return Resident(run)
+  return Streamed(run, warn, lookout or peers.Lookout())

@@ -65,7 +65,7 @@ def begin(config, state: Any) -> Any:
   """
   import jax
 
-  from resnet_jax import api
+  from resnet_jax import api, mesh
 
   variables = api.load(config.finetune.weights).variables
 
@@ -78,7 +78,7 @@ def begin(config, state: Any) -> Any:
         f"config.finetune.weights={config.finetune.weights!r}: {name} has the shape "
         f"{np.shape(new)}, here {old.shape}"
       )
-    return jax.device_put(np.asarray(new, old.dtype), old.sharding)
+    return mesh.place(np.asarray(new, old.dtype), old.sharding)
 
   def merged(kind: str):
     return jax.tree_util.tree_map_with_path(take, getattr(state, kind), variables[kind])

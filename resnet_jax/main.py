@@ -41,6 +41,14 @@ _PRECISE_BN = flags.DEFINE_integer(
 _ENSEMBLE = flags.DEFINE_list(
   "ensemble", [], "With --mode=eval: more workdirs, whose probabilities are averaged with it."
 )
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "Of a run of several processes: HOST:PORT of the first, a free port there."
+)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of the processes this is, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_DEVICES = flags.DEFINE_integer(
+  "devices", None, "How many devices all processes together must have; other numbers are refused."
+)
 _PROFILE = flags.DEFINE_bool("profile", False, "Record a trace of a few steps in WORKDIR/profile.")
 # The flags that belong to one mode; under another they would do nothing, which is refused.
 _MODES = {"json": "describe", "profile": "train"} | dict.fromkeys(
@@ -92,7 +100,7 @@ def main(argv: list[str]) -> None:
     elif not _WORKDIR.value:
       raise UserError("--workdir is missing: name the folder of the run, as --workdir=runs/mine")
     else:
-      compilation.use_cache()
+      _start()
       _evaluate(config) if _MODE.value == "eval" else _train(config)
   except (UserError, Diverged, OSError) as error:  # OSError: a disk that is full or gone
     sys.exit(f"error: {error}")
@@ -106,6 +114,13 @@ def _config():
   if flags.FLAGS["config"].present:
     raise UserError("get_config of the --config file returned nothing; it must return a config")
   raise UserError("--config is missing: name a config file, as --config=configs/preact1001.py")
+
+
+def _start() -> None:
+  from resnet_jax import mesh
+
+  compilation.use_cache()
+  mesh.start(_COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value, _DEVICES.value)
 
 
 def _train(config) -> None:

@@ -1,4 +1,14 @@
-"""The devices of a run as a mesh, and what of a run lies where."""
+"""The devices of a run as a mesh, how its processes come together, and what lies where.
+
+A run may be one process or several, on one host or many: JAX runs the same program in each, and
+every array of the training spans the devices of all.
+"""
+
+import collections
+import contextlib
+import importlib.util
+import os
+from typing import Any
 
 import jax
 import numpy as np
@@ -6,10 +16,87 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from resnet_jax.errors import UserError
 
+HEARTBEAT_SECONDS = 90  # without one JAX itself ends a process whose coordinator is silent
+
+
+def start(
+  coordinator: str | None = None,
+  process_id: int | None = None,
+  num_processes: int | None = None,
+  devices: int | None = None,
+) -> None:
+  """Joins the other processes of the run, before anything is computed.
+
+  With no arguments the others are those of the SLURM step or of the TPU slice, if there are any.
+
+  Args:
+    coordinator: host:port of process 0, a port that is free there.
+    process_id: which of the processes this is, from 0.
+    num_processes: how many there are.
+    devices: how many all processes together must have; None is as many as there are.
+
+  Raises:
+    UserError: the arguments do not fit together, or the devices are not those expected.
+  """
+  given = _explicit(coordinator, process_id, num_processes)
+  jax.config.update("jax_enable_preemption_service", False)  # signals are ours, see preemption.py
+  if given:
+    _initialize(cluster_detection_method="deactivate", **given)
+  elif int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+    _initialize(cluster_detection_method="slurm")
+  elif importlib.util.find_spec("libtpu") and os.environ.get("JAX_PLATFORMS", "tpu")[:3] == "tpu":
+    with contextlib.suppress(ValueError):  # JAX knows of no other process
+      _initialize()
+  if devices is not None and devices != jax.device_count():
+    raise UserError(
+      f"--devices={devices}: there are {jax.device_count()} ({jax.devices()[0].device_kind}), "
+      f"{jax.local_device_count()} of them in process {jax.process_index()} of "
+      f"{jax.process_count()}"
+    )
+  each = collections.Counter(device.process_index for device in jax.devices())
+  if len(set(each.values())) > 1:
+    raise UserError(f"the processes have different numbers of devices: {dict(each)}")
+
+
+def _explicit(coordinator, process_id, num_processes) -> dict[str, Any]:
+  """What the three flags say, as JAX takes it; nothing where none is given."""
+  flags = {"coordinator": coordinator, "process_id": process_id, "num_processes": num_processes}
+  missing = [f"--{name}" for name, value in flags.items() if value is None]
+  if len(missing) == len(flags):
+    return {}
+  if missing:
+    raise UserError(
+      f"{' and '.join(missing)} must be given too: --coordinator=HOST:PORT of process 0, "
+      "--process_id=0, 1, ... and --num_processes"
+    )
+  host, _, port = coordinator.rpartition(":")
+  if not host or not port.isdecimal():
+    raise UserError(f"--coordinator={coordinator!r} is no HOST:PORT, such as node1:8476")
+  if not 0 <= process_id < num_processes:
+    raise UserError(f"--process_id={process_id} must be 0 to {num_processes - 1}")
+  return {
+    "coordinator_address": coordinator,
+    "process_id": process_id,
+    "num_processes": num_processes,
+  }
+
+
+def _initialize(**given: Any) -> None:
+  jax.distributed.initialize(
+    heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+    shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+    **given,
+  )
+
 
 def build() -> Mesh:
   """A mesh of all devices along `data`, over which each batch is spread."""
   return Mesh(np.asarray(jax.devices()), ("data",))
+
+
+def own() -> Mesh:
+  """A mesh of the devices of this process alone."""
+  return Mesh(np.asarray(jax.local_devices()), ("data",))
 
 
 def check(batch_size: int) -> None:
@@ -32,3 +119,24 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batched(mesh: Mesh) -> NamedSharding:
   """The leading axis spread over the devices: a batch."""
   return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def place(tree: Any, sharding: Any) -> Any:
+  """Arrays of the host on the devices, of which each process gives its share: all of what is
+  replicated, and of a batch what its own devices are to hold.
+  """
+  put = lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+  return jax.tree.map(put, tree)
+
+
+def local(tree: Any) -> Any:
+  """What is replicated, as arrays of this process's devices alone; nothing is copied."""
+  if jax.process_count() == 1:
+    return tree
+  here = replicated(own())
+
+  def mine(array: jax.Array) -> jax.Array:
+    shards = [shard.data for shard in array.addressable_shards]
+    return jax.make_array_from_single_device_arrays(array.shape, here, shards)
+
+  return jax.tree.map(mine, tree)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from resnet_jax import steps
+from resnet_jax import mesh, steps
 from resnet_jax.feed import Batch
 
 
@@ -22,7 +22,9 @@ def recompute(task: steps.Task, variables, batches: Iterable[Batch], count: int)
   The variance is that of all their examples together: the mean of the batches' variances and the
   variance of their means.
   """
-  statistics = jax.jit(lambda *given: steps.batch_statistics(task, *given))
+  statistics = jax.jit(
+    lambda *given: steps.batch_statistics(task, *given), out_shardings=task.replicated
+  )
   totals: dict[Any, np.ndarray] = {}
   for batch in itertools.islice(batches, count):
     found = traverse_util.flatten_dict(jax.device_get(statistics(variables, *batch)))
@@ -34,7 +36,7 @@ def recompute(task: steps.Task, variables, batches: Iterable[Batch], count: int)
       totals[path] = totals[path] - np.square(totals[*path[:-1], "mean"])
   new = traverse_util.unflatten_dict(totals)
   cast = jax.tree.map(
-    lambda old, value: jax.device_put(value.astype(old.dtype), old.sharding),
+    lambda old, value: mesh.place(value.astype(old.dtype), old.sharding),
     variables["batch_stats"],
     new,
   )

@@ -47,17 +47,22 @@ def best_effort_console() -> Any:
 
 
 class Progress:
-  """Shows step, loss, error, images/s, time left and elapsed; messages stay above the bar."""
+  """Shows step, loss, error, images/s, time left and elapsed; messages stay above the bar.
 
-  def __init__(self, total: int, console: Any = None):
+  Of several processes, of which `process` is the number of this one, only the first shows anything
+  but warnings.
+  """
+
+  def __init__(self, total: int, console: Any = None, process: int | None = None):
     self.total = total
+    self.process = process
     self.console = console or best_effort_console()
     self.bar: Any = None
     self._last_line = -LINE_SECONDS
     self._first: tuple[float, int] | None = None
 
   def __enter__(self) -> "Progress":
-    if self.console.is_terminal:
+    if self.console.is_terminal and not self.process:
       from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
       from rich.progress import Progress as Bar
 
@@ -82,11 +87,17 @@ class Progress:
     if self.bar:
       self.bar.update(self.task, values=f"{text} ...")
     else:
-      self.console.print(f"{text} ...", markup=False)
+      self.message(f"{text} ...")
 
   def message(self, text: str) -> None:
     """Prints a line that stays."""
-    self.console.print(text, markup=False)
+    if not self.process:
+      self.console.print(text, markup=False)
+
+  def warn(self, text: str) -> None:
+    """Prints a line that stays, of what only this process may know."""
+    who = "" if self.process is None else f"process {self.process}: "
+    self.console.print(who + text, markup=False)
 
   def update(self, step: int, loss: float, error: float, images_per_second: float) -> None:
     """Shows the last dispatch: its mean loss, its error in percent, its rate."""
@@ -101,7 +112,7 @@ class Progress:
       self.bar.update(self.task, completed=step, values=values)
     elif now - self._last_line >= LINE_SECONDS or step == self.total:
       self._last_line = now
-      self.console.print(f"step {step}/{self.total}  {values}", markup=False)
+      self.message(f"step {step}/{self.total}  {values}")
 
 
 def clock(seconds: float) -> str:

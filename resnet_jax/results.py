@@ -48,7 +48,12 @@ def result(setup, position, status: str) -> dict[str, Any]:
 def device() -> dict[str, Any]:
   """What the run was computed on."""
   first = jax.devices()[0]
-  return {"platform": first.platform, "kind": first.device_kind, "count": jax.device_count()}
+  return {
+    "platform": first.platform,
+    "kind": first.device_kind,
+    "count": jax.device_count(),
+    "processes": jax.process_count(),
+  }
 
 
 def peak_memory_bytes() -> int:

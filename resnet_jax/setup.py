@@ -1,12 +1,13 @@
 """What a config comes to before the first step: data, network, optimizer and durations."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
 from resnet_jax import config as config_lib
-from resnet_jax import data, errors, mesh, models, optim, steps
+from resnet_jax import data, errors, mesh, models, optim, peers, steps
 from resnet_jax.data import augment
 from resnet_jax.errors import UserError
 
@@ -31,13 +32,23 @@ class Setup(NamedTuple):
   normalization: tuple[Any, Any]
   train: Any  # steps.Examples on the devices, or photographs to stream
   test: Any
-  template: steps.TrainState  # shapes, types and shardings
+  template: steps.TrainState  # shapes and types, on the devices of this process
   replicated: Any
 
   def on_devices(self, images, labels) -> steps.Examples:
-    """A batch of the host, uint8 [N, H, W, C] and int32 [N], spread over the devices."""
-    spread = lambda array: jax.make_array_from_process_local_data(self.task.batch_sharding, array)
-    return steps.Examples(spread(images), spread(labels), *self.normalization)
+    """This process's share of a batch, uint8 [N, H, W, C] and int32 [N], on its devices."""
+    images, labels = mesh.place((images, labels), self.task.batch_sharding)
+    return steps.Examples(images, labels, *self.normalization)
+
+  def own(self) -> "Setup":
+    """The same on the devices of this process alone: each tests a share of the examples."""
+    here = mesh.own()
+    return self._replace(
+      task=dataclasses.replace(self.task, batch_sharding=mesh.batched(here)),
+      normalization=mesh.local(self.normalization),
+      test=mesh.local(self.test) if isinstance(self.test, steps.Examples) else self.test,
+      replicated=mesh.replicated(here),
+    )
 
 
 def check(config) -> None:
@@ -64,7 +75,8 @@ def setup(config) -> Setup:
   check(config)
   use_type(config)
   devices = mesh.build()
-  dataset = data.load(config.data)
+  dataset = peers.in_turn(lambda: data.load(config.data))
+  peers.refuse_other({"the fingerprint of the data": dataset.fingerprint})
   examples, batch_size = dataset.train_examples, config.data.batch_size
   if dataset.images is not None and examples * batch_size >= 2**31:  # positions are int32 there
     raise UserError(
@@ -73,11 +85,11 @@ def setup(config) -> Setup:
   durations, learning_rate = plan(config, examples)
   replicated = mesh.replicated(devices)
   task = build_task(config, dataset.info, learning_rate, mesh.batched(devices))
-  normalization = jax.device_put(
+  normalization = mesh.place(
     augment.normalization(dataset.images, config.data.normalize), replicated
   )
   train, test = (
-    jax.device_put(steps.Examples(*split, *normalization), replicated)  # type: ignore[arg-type]
+    steps.Examples(*mesh.place(tuple(split), replicated), *normalization)
     if isinstance(split, data.Split)
     else split
     for split in (dataset.train, dataset.test)
@@ -91,7 +103,7 @@ def setup(config) -> Setup:
     normalization,
     train,
     test,
-    template(task, dataset.info.shape, replicated),
+    template(task, dataset.info.shape, mesh.replicated(mesh.own())),
     replicated,
   )
 

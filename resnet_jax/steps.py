@@ -10,7 +10,7 @@ import ml_collections
 import optax
 from flax import struct
 from jax import lax
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 
 from resnet_jax.data import augment, order
 from resnet_jax.models.layers import master_dtype
@@ -65,6 +65,12 @@ class Task:
   def key(self, purpose: int) -> jax.Array:
     """A random key of the run: 0 for the weights, 1 for the order, 2 for the steps."""
     return jax.random.fold_in(jax.random.key(self.seed), purpose)
+
+  @property
+  def replicated(self) -> NamedSharding | None:
+    """Everything on every device of the batch."""
+    sharding = self.batch_sharding
+    return None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
 
   def spread(self, batch):
     """Spreads a batch over the devices."""

@@ -5,7 +5,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from resnet_jax import api, evaluation, feed, paper, precise_bn, results
+from resnet_jax import api, evaluation, feed, mesh, paper, peers, precise_bn, results
 from resnet_jax import setup as setup_lib
 from resnet_jax.errors import UserError
 
@@ -61,6 +61,8 @@ def evaluate(
     steps.append(_score(scores, own, directory, checkpoint, setup, test))
   assert scores is not None
   found = evaluation.summarize(scores)
+  if not peers.first():
+    return found
   _print(found, steps)
   if len(directories) == 1:
     print(*published(first.config, len(first.dataset.info.classes)), sep="", end="")
@@ -89,8 +91,10 @@ def _score(
   variables = state.variables
   if test.precise_bn:
     batches = feed.build(setup).batches()
-    variables = precise_bn.recompute(setup.task, variables, batches, test.precise_bn)
-  evaluation.add(scores, setup.task, variables, evaluation.groups(setup, test.view))
+    everywhere = mesh.place(variables, setup.replicated)
+    variables = mesh.local(precise_bn.recompute(setup.task, everywhere, batches, test.precise_bn))
+  here = setup.own()
+  evaluation.add(scores, here.task, variables, evaluation.groups(here, test.view))
   return position["step"]
 
 

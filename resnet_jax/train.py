@@ -1,11 +1,11 @@
 """The loop: build, restore, step, evaluate, checkpoint.
 
 A run is a function of its config: killed anywhere and started again, it ends with the same bits.
-What it needs for that is in the checkpoint, the state and the `Position`.
+What it needs for that is in the checkpoint, the state and the `Position`. Of several processes each
+runs this loop; what only one of them can know is agreed on before it is acted on.
 """
 
 import contextlib
-import dataclasses
 import math
 import os
 import pathlib
@@ -17,35 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import evaluation, feed, finetune, mesh, metrics, results, steps, workdir
-from resnet_jax.checkpoint import Checkpoints
+from resnet_jax import evaluation, feed, finetune, mesh, peers, results, steps, workdir
+from resnet_jax import record as record_lib
 from resnet_jax.errors import Diverged, Preempted, UserError
 from resnet_jax.preemption import StopRequest
 from resnet_jax.progress import Progress
+from resnet_jax.record import Position
 from resnet_jax.setup import Setup, check, plan, setup
 
 DISPATCH_SECONDS = 2.0  # how long one should take, so that a signal is heeded soon
 PROFILED = 5  # steps in a trace, if no evaluation comes between
-RETRY_SECONDS = 10.0  # between attempts to write to a full disk ...
-PATIENCE_SECONDS = 60.0  # ... at the end
-DRAWING_SECONDS = 60.0  # between two pictures of the curves
-
-
-@dataclasses.dataclass
-class Position:
-  """How far a run has come and what it has measured; saved beside the state."""
-
-  step: int = 0
-  evaluated: int = -1  # the last step evaluated
-  test_error: float | None = None
-  best_test_error: float | None = None
-  best_step: int | None = None
-  logged: int = 0  # the last step of the last training row
-  loss: float = 0.0  # summed since then
-  wrong: int = 0  # images since then
-  data: str = ""  # the fingerprint of the data set
-  seconds: float = 0.0  # of training, over all starts
-  peak_memory_bytes: int = 0  # the most of any start
+OF_A_HOST = {"data.dir", "data.workers"}  # what processes may have each their own way
 
 
 def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[str, Any]:
@@ -56,48 +38,52 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
 
   Raises:
     UserError: something in the config or the folder cannot work.
-    Preempted: SIGTERM, SIGINT or SIGUSR2; the state is saved.
+    Preempted: SIGTERM, SIGINT or SIGUSR2, in any process; the state is saved.
     Diverged: not finite any more; nothing of that was saved.
   """
   path = pathlib.Path(directory)
   check(config)
   mesh.check(config.data.batch_size)
-  patience = _patience()
+  record_lib.patience()
+  with contextlib.ExitStack() as stack:
+    lookout, stop = stack.enter_context(peers.Lookout()), StopRequest()
+    several = jax.process_count() > 1
+    if several:
+      stack.enter_context(stop)  # from here on none may leave alone
+      values = config_lib.leaves(config)
+      peers.refuse_other({f"config.{key}": values[key] for key in values.keys() - OF_A_HOST})
+    old = peers.lead(lambda: _enter(path, config, stack))
+    run = setup(config)
+    if not several:
+      stack.enter_context(stop)
+    progress = Progress(run.durations.steps, process=jax.process_index() if several else None)
+    loop = Loop(run, path, stop, stack.enter_context(progress), lookout, profile)
+    stack.enter_context(contextlib.closing(loop.feed))
+    loop.restore(old and config_lib.from_json(old))
+    return loop.run()
+
+
+def _enter(path: pathlib.Path, config, stack: contextlib.ExitStack) -> dict[str, Any] | None:
+  """Takes hold of the workdir; returns the config of the run that is there, as JSON."""
   old = workdir.read_config(path)
   if old is None:
     finetune.check(config)
   else:
     workdir.refuse_changes(old, config)
-  with workdir.lock(path):
-    run = setup(config)
-    with StopRequest() as stop, Progress(run.durations.steps) as progress:
-      loop = Loop(run, path, stop, progress, patience, profile)
-      with contextlib.closing(loop.feed):
-        loop.restore(old)
-        return loop.run()
-
-
-def _patience() -> float:
-  """How many seconds a run waits at its end for space on a full disk."""
-  given = os.environ.get("RESNET_JAX_DISK_PATIENCE", PATIENCE_SECONDS)
-  try:
-    return float(given)
-  except ValueError:
-    raise UserError(f"RESNET_JAX_DISK_PATIENCE={given!r} is no number of seconds") from None
+  stack.enter_context(workdir.lock(path))
+  return old and config_lib.to_json(old)
 
 
 class Loop:
   """One start of a run, from its newest checkpoint to its end or the next signal."""
 
-  def __init__(self, run: Setup, path: pathlib.Path, stop, progress, patience, profile=False):
-    self.setup, self.path, self.stop, self.progress = run, path, stop, progress
-    self.patience = patience
-    self.log = metrics.MetricsLog(path)
-    self.checkpoints = Checkpoints(path, progress.message)
+  def __init__(self, run: Setup, path: pathlib.Path, stop, progress, lookout, profile=False):
+    self.setup, self.path, self.stop = run, path, stop
+    self.progress, self.lookout, self.profile = progress, lookout, profile
+    self.here = run.own()
+    self.record = record_lib.build(path, run, progress, peers.first())
     self.position = Position(data=run.dataset.fingerprint)
-    self.profile = profile
-    self.feed = feed.build(run, progress.message)
-    self.retry_at = self.draw_at = 0.0
+    self.feed = feed.build(run, progress.warn, lookout)
     self.evaluated: evaluation.Evaluation | None = None  # the last, if it was made here
 
   def restore(self, old) -> None:
@@ -106,17 +92,19 @@ class Loop:
     Raises:
       UserError: no checkpoint is whole, or its steps do not belong to this config or data set.
     """
-    restored = self.checkpoints.restore(self.setup.template)
-    if restored:
-      self.state, position = restored
+    found: list[Any] = []  # by the first process alone
+
+    def read() -> dict[str, Any] | None:
+      found[:] = self.record.restore() or (None, None)
+      return found[1] and vars(found[1])
+
+    position = peers.lead(read)
+    if position:
       self.position = Position(**position)
       self._check_past(old)
+      state = found[0] if found else None
+      self.state = peers.from_first(state, self.setup.template, self.setup.replicated)
       self.progress.message(f"resuming at step {self.position.step}")
-    elif self.checkpoints.steps():
-      raise UserError(
-        f"none of the checkpoints in {self.checkpoints.directory} can be restored; mend them, or "
-        "move that folder away to begin again"
-      )
     else:
       self.progress.phase("initializing")
       shape = self.setup.dataset.info.shape
@@ -126,12 +114,7 @@ class Loop:
       self.state = init()
       if self.setup.config.finetune.weights:
         self.state = finetune.begin(self.setup.config, self.state)
-    self.checkpoints.best_step = self.position.best_step
-    self.checkpoints.discard_after(self.position.step)
-    if old is not None and config_lib.differences(old, self.setup.config):
-      self.log.discard_after(self.position.step)  # the steps to come may be measured otherwise
-    self.started = time.monotonic() - self.position.seconds
-    metrics.write_json(self.path / "config.json", config_lib.to_json(self.setup.config))
+    peers.lead(lambda: self.record.begin(self.position, old))
     if self.position.step < self.setup.durations.steps:
       self._result("running")
 
@@ -166,16 +149,22 @@ class Loop:
       self._measure()
       if position.step >= durations.steps:
         return self._finish()
-      if self.stop.received:
-        self._leave()
       ends = [(position.step // every + 1) * every for every in durations[1:]] + [durations.steps]
       trace = self.profile and warm
       count = min(max(count, PROFILED) if trace else count, min(ends) - position.step, feed.MOST)
+      count = self._agree(count)
       with self._trace() if trace else contextlib.nullcontext():
         seconds = self._advance(count)
       # The first dispatch compiled: only the later ones tell how fast a step is.
       count = max(1, int(DISPATCH_SECONDS * count / seconds)) if warm else 1
       warm = True
+
+  def _agree(self, count: int) -> int:
+    """How many steps all take next, as the first process has it; or all leave, if one must."""
+    stops, counts = peers.gather(np.asarray([bool(self.stop.received), count])).T
+    if stops.any():
+      self._leave()
+    return int(counts[0])
 
   def _trace(self):
     self.profile = False
@@ -222,10 +211,9 @@ class Loop:
   def _write(self, split: str, timing: dict[str, float], **values: float) -> None:
     position, examples = self.position, self.setup.dataset.train_examples
     epoch = position.step * self.setup.task.batch_size / examples
-    timing = {"seconds": time.monotonic() - self.started} | timing
-    self.log.write(
-      {"step": position.step, "split": split, "epoch": epoch, **values, "timing": timing}
-    )
+    row = {"step": position.step, "split": split, "epoch": epoch, **values, "timing": timing}
+    with self.lookout.busy("writing metrics"):
+      self.record.write(row)
 
   def _measure(self) -> None:
     """Evaluates and saves where the position asks for it."""
@@ -235,12 +223,12 @@ class Loop:
     evaluation_due = position.step and (position.step % durations.eval_every == 0 or last)
     if evaluation_due and position.evaluated != position.step:
       best = self._evaluate()
-      if time.monotonic() > self.draw_at:
-        self._draw()
-    self.checkpoints.settle_if_done()
-    due = position.step and (position.step % durations.checkpoint_every == 0 or last or best)
-    if due or (self.checkpoints.failure and time.monotonic() > self.retry_at):
-      self._save()
+      self.record.draw_if_due()
+    with self.lookout.busy("saving a checkpoint"):
+      if position.step and (position.step % durations.checkpoint_every == 0 or last or best):
+        self.record.save(self.state, position)
+      else:
+        self.record.retry(self.state, position)
 
   def _evaluate(self) -> bool:
     """Measures the test error; returns whether it is the best so far."""
@@ -261,66 +249,34 @@ class Loop:
     if position.best_test_error is not None and error >= position.best_test_error:
       return False
     position.best_test_error, position.best_step = error, position.step
-    self.checkpoints.best_step = position.step
     return True
 
   def _count_errors(self) -> evaluation.Evaluation:
-    run, stopped = self.setup, lambda: self.stop.received
-    groups = evaluation.groups(run, warn=self.progress.message)
-    examples = run.dataset.test_examples
-    found = evaluation.evaluate(run.task, self.state.variables, groups, examples, stopped)
+    groups = evaluation.groups(self.here, warn=self.progress.warn)
+    found = evaluation.evaluate(
+      self.here.task,
+      mesh.local(self.state.variables),
+      self.lookout.each(groups, "reading test examples"),
+      self.setup.dataset.test_examples,
+      lambda: self.stop.received,
+    )
     return found or self._leave()
 
-  def _save(self) -> None:
-    position = self.position
-    self.checkpoints.settle()
-    if position.step == self.checkpoints.last_good:
-      return  # a finished run that is started again keeps its time
-    position.seconds = time.monotonic() - self.started
-    position.peak_memory_bytes = max(position.peak_memory_bytes, results.peak_memory_bytes())
-    self.retry_at = time.monotonic() + RETRY_SECONDS
-    if not self.log.flush():  # a resume from this step would not measure the rows before it again
-      self.checkpoints.failure = "metrics rows cannot be written"
-      return
-    self.checkpoints.save(position.step, self.state, dataclasses.asdict(position))
-
-  def _secure(self) -> None:
-    """Sees the state and every row on the disk, trying for a while where it is full.
-
-    Raises:
-      UserError: it stayed full; what is missing is named.
-    """
-    deadline = time.monotonic() + self.patience
-    while True:
-      self._save()
-      self.checkpoints.settle()
-      written = self.log.flush()
-      if written and self.checkpoints.last_good == self.position.step:
-        return
-      if time.monotonic() > deadline:
-        raise UserError(
-          f"the disk of {self.path} cannot be written ({self.checkpoints.failure}): missing are "
-          f"the checkpoint of step {self.position.step} and {self.log.pending} metrics rows; the "
-          f"last good checkpoint is {self.checkpoints.last_good}; free space and run this again"
-        )
-      time.sleep(min(RETRY_SECONDS, self.patience / 4))
-
   def _leave(self) -> NoReturn:
-    self.progress.message(f"{self.stop.received}: saving at step {self.position.step}")
+    signal = self.stop.received or "a signal to another process"
+    self.progress.message(f"{signal}: saving at step {self.position.step}")
     if self.position.step:
-      self._secure()
-      self.checkpoints.close()
-      self._draw()
-    raise Preempted(f"stopped by {self.stop.received} at step {self.position.step}; run it again")
+      peers.lead(lambda: self.record.secure(self.state, self.position))
+      self.record.close()
+      self.record.draw()
+    raise Preempted(f"stopped by {signal} at step {self.position.step}; run it again")
 
-  def _diverged(self, step: int, loss: float) -> None:
-    self.checkpoints.settle()
-    self.checkpoints.close()
+  def _diverged(self, step: int, loss: float) -> NoReturn:
     rate = float(self.setup.learning_rate(step - 1))
-    good = self.checkpoints.last_good
+    good = self.record.close()
     with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
       self._result("diverged", diverged_at=step, loss=str(loss), learning_rate=rate)
-    self._draw()
+    self.record.draw()
     raise Diverged(
       f"the loss is {loss} or the weights are not finite at step {step}, learning "
       f"rate {rate:g}; the last good checkpoint is {'none' if good is None else good}"
@@ -328,32 +284,22 @@ class Loop:
 
   def _result(self, status: str, **more: Any) -> dict[str, Any]:
     result = results.result(self.setup, self.position, status) | more
-    metrics.write_json(self.path / "result.json", result)
+    self.record.write_result(result)
     return result
 
-  def _draw(self) -> None:
-    self.draw_at = time.monotonic() + DRAWING_SECONDS
-    with contextlib.suppress(OSError):  # a picture can be drawn again
-      results.plot(self.path, self.setup.config)
-
-  def _write_predictions(self) -> None:
-    """What the last step predicts for every test example, which reports compare in pairs."""
-    path, step = self.path / "predictions.npz", self.position.step
-    if results.predictions_step(path) == step:
-      return
-    found = self.evaluated or self._count_errors()  # or an earlier start evaluated it
-    results.write_predictions(path, found.predictions, found.labels, step)
-
   def _finish(self) -> dict[str, Any]:
-    self._secure()
-    self._write_predictions()
-    self.checkpoints.close()
+    step = self.position.step
+    peers.lead(lambda: self.record.secure(self.state, self.position))
+    if not peers.lead(lambda: self.record.has_predictions(step)):
+      found = self.evaluated or self._count_errors()  # or an earlier start evaluated it
+      self.record.write_predictions(found, step)
+    self.record.close()
     if self.profile:
       self.progress.message("no trace was recorded: too few steps were left")
     if self.setup.durations.steps % self.setup.durations.log_every:
       self.progress.message("the last steps are fewer than log_every and stand in no row")
     result = self._result("done")
-    self._draw()
+    self.record.draw()
     best = f"best {result['best_test_error']:.2f} % at step {self.position.best_step}"
     self.progress.message(
       f"done: test error {result['test_error']:.2f} %, {best}; {self.path / 'result.json'}"

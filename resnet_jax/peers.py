@@ -1,0 +1,222 @@
+"""The processes of a run: what they agree on, and how they notice that one of them is lost.
+
+The first process alone reads and writes the workdir; the others compute. All take the same turns
+at the same step, since what only one of them can know (a signal, a clock, a folder) is agreed on.
+"""
+
+import contextlib
+import faulthandler
+import itertools
+import json
+import os
+import re
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
+
+from resnet_jax import mesh
+from resnet_jax.errors import EXIT_PREEMPTED, Diverged, UserError
+
+ROUND_SECONDS = 10.0  # between two roll calls
+ANSWER_SECONDS = 30.0  # in which all must answer one
+BUSY_SECONDS = 60.0  # in which whatever a process does by itself must end
+LAST_SECONDS = 3.0  # that the first process stays so that the others hear why
+FAILED = "resnet_jax/failed"  # the service's key under which a process tells its error
+
+Item = TypeVar("Item")
+
+
+def first() -> bool:
+  """Whether this is the process that reads and writes the workdir."""
+  return jax.process_index() == 0
+
+
+def gather(array: np.ndarray) -> np.ndarray:
+  """The arrays of all processes, [P, ...], bit for bit."""
+  array = np.ascontiguousarray(array)
+  if jax.process_count() == 1:
+    return array[None]
+  # As bytes: JAX would make float32 of float64.
+  every = multihost_utils.process_allgather(np.frombuffer(array.tobytes(), np.uint8))
+  return np.asarray(every).view(array.dtype).reshape(-1, *array.shape)
+
+
+def lead(call: Callable[[], Any]) -> Any:
+  """What `call` returns, JSON-able, in the first process, for all of them.
+
+  Raises:
+    UserError: it raised one, or the system refused it a file.
+  """
+  if jax.process_count() == 1:
+    return call()
+  outcome = {}
+  if first():
+    try:
+      outcome = {"value": call()}
+    except (UserError, OSError) as error:
+      outcome = {"error": str(error)}
+  outcome = json.loads(_from_first(json.dumps(outcome).encode()))
+  if "error" in outcome:
+    raise UserError(outcome["error"])
+  return outcome["value"]
+
+
+def _from_first(data: bytes) -> bytes:
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+  buffer = np.frombuffer(data if first() else bytes(size), np.uint8)
+  return np.asarray(multihost_utils.broadcast_one_to_all(buffer)).tobytes()
+
+
+def from_first(tree: Any, like: Any, sharding: NamedSharding) -> Any:
+  """The first process's arrays on the devices of all; `like` tells the others what will come."""
+  if jax.process_count() == 1:
+    return tree
+  mine = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)] if first() else []
+  rest = memoryview(_from_first(b"".join(mine)))  # at once: each size is a program of its own
+  leaves, structure = jax.tree.flatten(like)
+  found = []
+  for leaf in leaves:
+    size = leaf.size * leaf.dtype.itemsize
+    found.append(np.frombuffer(rest[:size], leaf.dtype).reshape(leaf.shape))
+    rest = rest[size:]
+  return mesh.place(jax.tree.unflatten(structure, found), sharding)
+
+
+def in_turn(call: Callable[[], Item]) -> Item:
+  """What `call` returns in each process; the first's may prepare what the others find."""
+  if first():
+    found = call()
+  lead(lambda: None)
+  return found if first() else call()
+
+
+def refuse_other(mine: dict[str, Any]) -> None:
+  """Raises a UserError, in every process, for the first key whose value is not the same in all."""
+  every = json.loads(_every(json.dumps(mine)))
+  for process, theirs in enumerate(every):
+    for key, value in theirs.items():
+      if value != every[0][key]:
+        raise UserError(f"{key} of process {process} is {value!r}, of process 0 {every[0][key]!r}")
+
+
+def _every(text: str) -> str:
+  """The JSON texts of all processes as one list."""
+  data = text.encode()
+  sizes = gather(np.asarray(len(data)))
+  padded = np.frombuffer(data.ljust(int(sizes.max())), np.uint8)
+  return f"[{','.join(row.tobytes().decode() for row in gather(padded))}]"
+
+
+class Lookout:
+  """While entered, calls the roll of the processes every few seconds, in a thread of its own.
+
+  One that does not answer, stopped, cut off or killed, or that is busy with one thing for too
+  long, brings all down within two minutes with its name; they leave with the code that says run me
+  again. One that raises an error tells it to the others, which leave with code 1.
+  """
+
+  def __init__(self) -> None:
+    self._closing = threading.Event()
+    self._busy: tuple[str, float] | None = None
+    self._answered = 0
+    if jax.process_count() > 1:
+      from jax._src import distributed  # the service's client, of which JAX has no public name
+
+      self._client: Any = distributed.global_state.client
+      self._hosts = json.loads(_every(json.dumps(socket.gethostname())))
+
+  def __enter__(self) -> "Lookout":
+    if jax.process_count() > 1:
+      threading.Thread(target=self._watch, name="lookout", daemon=True).start()
+    return self
+
+  def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    if jax.process_count() > 1 and isinstance(error, Exception):
+      self._fail(error)
+    self._closing.set()
+
+  @contextlib.contextmanager
+  def busy(self, what: str) -> Iterator[None]:
+    """Around what this process does by itself and could hang in, such as reading a file."""
+    self._busy = (what, time.monotonic())
+    try:
+      yield
+    finally:
+      self._busy = None
+
+  def each(self, items: Iterable[Item], what: str) -> Iterator[Item]:
+    """The items, of which each is busy work to come by."""
+    iterator = iter(items)
+    while True:
+      with self.busy(what):
+        try:
+          item = next(iterator)
+        except StopIteration:
+          return
+      yield item
+
+  def _watch(self) -> None:
+    for number in itertools.count():
+      if self._closing.wait(ROUND_SECONDS):
+        return
+      if (busy := self._busy) and time.monotonic() - busy[1] > BUSY_SECONDS:
+        faulthandler.dump_traceback()
+        self._leave(f"{self._name()} has been {busy[0]} for over {BUSY_SECONDS:.0f} s; it hangs")
+      if told := self._client.key_value_dir_get(FAILED):
+        self._leave(told[0][1], code=1)
+      late = f"{self._name(0)}, which coordinates, does not answer"
+      silence = threading.Timer(1.5 * ANSWER_SECONDS, self._leave, (late,))
+      silence.start()
+      try:
+        self._client.wait_at_barrier(f"resnet_jax/roll/{number}", int(1000 * ANSWER_SECONDS))
+        self._answered = number
+      except jax.errors.JaxRuntimeError as error:
+        self._leave(self._absent(str(error)))
+      finally:
+        silence.cancel()
+
+  def _name(self, process: int | None = None) -> str:
+    number = jax.process_index() if process is None else process
+    return f"process {number} of {jax.process_count()} (host {self._hosts[number]})"
+
+  def _absent(self, error: str) -> str:
+    """Who did not come, as the service's error has it."""
+    listed = error.partition("timed out task names:")[2].partition("RPC:")[0]
+    names = [self._name(int(number)) for number in re.findall(r"(\d+)\s*$", listed, re.MULTILINE)]
+    return f"{' and '.join(names)} does not answer" if names else error.splitlines()[0]
+
+  def _leave(self, text: str, code: int = EXIT_PREEMPTED) -> None:
+    """Ends this process, whatever its main thread waits for."""
+    if self._closing.is_set():
+      return
+    again = "; run it again" if code == EXIT_PREEMPTED else ""
+    print(f"error: {text}; {self._name()} leaves{again}", file=sys.stderr, flush=True)
+    if first():
+      time.sleep(LAST_SECONDS)  # the others lose the service with this process
+    os._exit(code)
+
+  def _fail(self, error: Exception) -> None:
+    """Tells the others of an error, and returns once all have one; else this process ends here."""
+    if isinstance(error, jax.errors.JaxRuntimeError):
+      # If a process is lost, the roll call tells whose loss this error comes of.
+      answered = self._answered
+      while self._answered < answered + 2:
+        time.sleep(0.1)
+    text = f"{self._name()}: {' '.join(str(error).split())[:400]}"
+    self._client.key_value_set(f"{FAILED}/{jax.process_index()}", text)
+    for _ in range(int(10 * (ROUND_SECONDS + LAST_SECONDS))):
+      if len(self._client.key_value_dir_get(FAILED)) == jax.process_count():
+        return
+      time.sleep(0.1)
+    if not isinstance(error, UserError | Diverged | OSError):
+      traceback.print_exception(error)
+    self._leave(text, code=1)
