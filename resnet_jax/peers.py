@@ -5,11 +5,13 @@ at the same step, since what only one of them can know (a signal, a clock, a fol
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import itertools
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -132,11 +134,13 @@ class Lookout:
       from jax._src import distributed  # the service's client, of which JAX has no public name
 
       self._client: Any = distributed.global_state.client
+      self._coordinator = str(distributed.global_state.coordinator_address)
       self._hosts = json.loads(_every(json.dumps(socket.gethostname())))
 
   def __enter__(self) -> "Lookout":
     if jax.process_count() > 1:
       threading.Thread(target=self._watch, name="lookout", daemon=True).start()
+      self._replace_abort()
     return self
 
   def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -171,18 +175,33 @@ class Lookout:
       if (busy := self._busy) and time.monotonic() - busy[1] > BUSY_SECONDS:
         faulthandler.dump_traceback()
         self._leave(f"{self._name()} has been {busy[0]} for over {BUSY_SECONDS:.0f} s; it hangs")
-      if told := self._client.key_value_dir_get(FAILED):
-        self._leave(told[0][1], code=1)
       late = f"{self._name(0)}, which coordinates, does not answer"
       silence = threading.Timer(1.5 * ANSWER_SECONDS, self._leave, (late,))
       silence.start()
       try:
+        if told := self._client.key_value_dir_get(FAILED):
+          self._leave(told[0][1], code=1)
         self._client.wait_at_barrier(f"resnet_jax/roll/{number}", int(1000 * ANSWER_SECONDS))
         self._answered = number
       except jax.errors.JaxRuntimeError as error:
         self._leave(self._absent(str(error)))
       finally:
         silence.cancel()
+
+  def _replace_abort(self) -> None:
+    """JAX aborts a process whose coordinator is lost, in one of its threads: says so instead."""
+    set_handler, default = ctypes.CDLL(None).signal, signal.SIG_DFL
+    host, _, port = self._coordinator.rpartition(":")
+
+    def aborted(number: int) -> None:
+      set_handler(number, default)  # for an abort of another cause, which goes on
+      try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+      except OSError:
+        self._leave(f"{self._name(0)}, which coordinates, is lost")
+
+    self._aborted = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)  # kept for as long as it may come
+    set_handler(signal.SIGABRT, self._aborted)
 
   def _name(self, process: int | None = None) -> str:
     number = jax.process_index() if process is None else process

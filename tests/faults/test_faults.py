@@ -1,0 +1,33 @@
+"""A small campaign: each kind of fault, at a moment drawn from the seed."""
+
+import pytest
+
+from tests.faults import campaign
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_whatever_is_done_to_it_a_run_ends_as_if_nothing_had_been(tmp_path, processes):
+  kinds = [kind for kind in campaign.WEIGHTS if kind.endswith("of two") == (processes == 2)]
+  trial = campaign.Campaign(tmp_path, seed=processes, settings={"steps": 600})
+  trial.run(kinds, processes)
+  assert trial.faults == []
+  left_out = {"full disk"} - {record["kind"] for record in trial.injections}
+  assert [record["kind"] for record in trial.injections] == [k for k in kinds if k not in left_out]
+  if "full disk" in kinds and left_out:
+    pytest.skip("full disk: a tmpfs cannot be mounted here; all else was injected")
+
+
+def test_a_difference_is_seen(tmp_path):
+  """The comparison that the campaign rests on can fail."""
+  trial = campaign.Campaign(tmp_path, seed=0, settings={"steps": 4, "checkpoint_every": 2})
+  rows, leaves, position = reference = trial.reference(1)
+  workdir = tmp_path / "reference1"
+  assert campaign.difference(workdir, reference) == ""
+  other = [leaf.copy() for leaf in leaves]
+  other[-1].view("uint8").reshape(-1)[0] ^= 1
+  assert campaign.difference(workdir, (rows, other, position)).startswith("weights")
+  assert campaign.difference(workdir, (rows, leaves, position | {"logged": 1})).startswith("pos")
+  with (workdir / "metrics.jsonl").open("a") as file:
+    file.write("{}\n")
+  assert campaign.difference(workdir, reference).startswith("metrics")
