@@ -32,7 +32,10 @@ ROUND_SECONDS = 10.0  # between two roll calls
 ANSWER_SECONDS = 30.0  # in which all must answer one
 BUSY_SECONDS = 60.0  # in which whatever a process does by itself must end
 LAST_SECONDS = 3.0  # that the first process stays so that the others hear why
-FAILED = "resnet_jax/failed"  # the service's key under which a process tells its error
+FOREVER = 2**31 - 1  # milliseconds
+HOST = "resnet_jax/host"  # the service's keys under which processes tell their hosts' names ...
+OTHER = "resnet_jax/other"  # ... what they have otherwise than the first
+FAILED = "resnet_jax/failed"  # ... and their errors
 
 Item = TypeVar("Item")
 
@@ -52,39 +55,51 @@ def gather(array: np.ndarray) -> np.ndarray:
   return np.asarray(every).view(array.dtype).reshape(-1, *array.shape)
 
 
+_turns = itertools.count()  # of `lead`, the same in all processes
+
+
 def lead(call: Callable[[], Any]) -> Any:
   """What `call` returns, JSON-able, in the first process, for all of them.
+
+  The others wait for it however long it takes, which a collective operation would not let them.
 
   Raises:
     UserError: it raised one, or the system refused it a file.
   """
   if jax.process_count() == 1:
     return call()
-  outcome = {}
+  key, outcome = f"resnet_jax/lead/{next(_turns)}", {}
   if first():
     try:
       outcome = {"value": call()}
     except (UserError, OSError) as error:
       outcome = {"error": str(error)}
-  outcome = json.loads(_from_first(json.dumps(outcome).encode()))
+    _runtime().client.key_value_set(key, json.dumps(outcome))
+  else:
+    outcome = json.loads(_runtime().client.blocking_key_value_get(key, FOREVER))
   if "error" in outcome:
     raise UserError(outcome["error"])
   return outcome["value"]
 
 
-def _from_first(data: bytes) -> bytes:
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-  buffer = np.frombuffer(data if first() else bytes(size), np.uint8)
-  return np.asarray(multihost_utils.broadcast_one_to_all(buffer)).tobytes()
+def _runtime() -> Any:
+  """What JAX knows of the processes, and its service's client, of which it has no public names."""
+  from jax._src import distributed
+
+  return distributed.global_state
 
 
 def from_first(tree: Any, like: Any, sharding: NamedSharding) -> Any:
   """The first process's arrays on the devices of all; `like` tells the others what will come."""
   if jax.process_count() == 1:
     return tree
-  mine = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)] if first() else []
-  rest = memoryview(_from_first(b"".join(mine)))  # at once: each size is a program of its own
   leaves, structure = jax.tree.flatten(like)
+  data = bytes(sum(leaf.size * leaf.dtype.itemsize for leaf in leaves))
+  if first():
+    data = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree))
+  # All at once, as each size would be a program of its own.
+  whole = multihost_utils.broadcast_one_to_all(np.frombuffer(data, np.uint8))
+  rest = memoryview(np.asarray(whole).tobytes())
   found = []
   for leaf in leaves:
     size = leaf.size * leaf.dtype.itemsize
@@ -102,20 +117,17 @@ def in_turn(call: Callable[[], Item]) -> Item:
 
 
 def refuse_other(mine: dict[str, Any]) -> None:
-  """Raises a UserError, in every process, for the first key whose value is not the same in all."""
-  every = json.loads(_every(json.dumps(mine)))
-  for process, theirs in enumerate(every):
-    for key, value in theirs.items():
-      if value != every[0][key]:
-        raise UserError(f"{key} of process {process} is {value!r}, of process 0 {every[0][key]!r}")
-
-
-def _every(text: str) -> str:
-  """The JSON texts of all processes as one list."""
-  data = text.encode()
-  sizes = gather(np.asarray(len(data)))
-  padded = np.frombuffer(data.ljust(int(sizes.max())), np.uint8)
-  return f"[{','.join(row.tobytes().decode() for row in gather(padded))}]"
+  """Raises a UserError in all processes for a key whose value is not the same in all of them."""
+  if jax.process_count() == 1:
+    return
+  process, client = jax.process_index(), _runtime().client
+  first_has, mine = lead(lambda: mine), json.loads(json.dumps(mine))
+  differ = [key for key in mine if mine[key] != first_has[key]]
+  for key in differ[:1]:
+    text = f"{key} of process {process} is {mine[key]!r}, of process 0 {first_has[key]!r}"
+    client.key_value_set(f"{OTHER}/{process}", text)
+  if gather(np.asarray(bool(differ))).any():
+    raise UserError(client.key_value_dir_get(OTHER)[0][1])
 
 
 class Lookout:
@@ -131,11 +143,12 @@ class Lookout:
     self._busy: tuple[str, float] | None = None
     self._answered = 0
     if jax.process_count() > 1:
-      from jax._src import distributed  # the service's client, of which JAX has no public name
-
-      self._client: Any = distributed.global_state.client
-      self._coordinator = str(distributed.global_state.coordinator_address)
-      self._hosts = json.loads(_every(json.dumps(socket.gethostname())))
+      self._client = _runtime().client
+      self._client.key_value_set(f"{HOST}/{jax.process_index()}", socket.gethostname())
+      self._hosts = [
+        self._client.blocking_key_value_get(f"{HOST}/{process}", int(1000 * BUSY_SECONDS))
+        for process in range(jax.process_count())
+      ]
 
   def __enter__(self) -> "Lookout":
     if jax.process_count() > 1:
@@ -191,7 +204,7 @@ class Lookout:
   def _replace_abort(self) -> None:
     """JAX aborts a process whose coordinator is lost, in one of its threads: says so instead."""
     set_handler, default = ctypes.CDLL(None).signal, signal.SIG_DFL
-    host, _, port = self._coordinator.rpartition(":")
+    host, _, port = str(_runtime().coordinator_address).rpartition(":")
 
     def aborted(number: int) -> None:
       set_handler(number, default)  # for an abort of another cause, which goes on

@@ -42,14 +42,15 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     Diverged: not finite any more; nothing of that was saved.
   """
   path = pathlib.Path(directory)
-  check(config)
-  mesh.check(config.data.batch_size)
-  record_lib.patience()
   with contextlib.ExitStack() as stack:
     lookout, stop = stack.enter_context(peers.Lookout()), StopRequest()
     several = jax.process_count() > 1
     if several:
       stack.enter_context(stop)  # from here on none may leave alone
+    check(config)
+    mesh.check(config.data.batch_size)
+    record_lib.patience()
+    if several:
       values = config_lib.leaves(config)
       peers.refuse_other({f"config.{key}": values[key] for key in values.keys() - OF_A_HOST})
     old = peers.lead(lambda: _enter(path, config, stack))

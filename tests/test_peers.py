@@ -57,19 +57,22 @@ def test_losses_and_error_counts_are_those_of_one_process(tmp_path):
   exact += flags(steps=12, log_every=1, eval_every=6, checkpoint_every=6)
   finished(start(tmp_path, 1, "one", *exact, devices=1))
   for processes in (2, 4):
-    many = finished(
-      start(tmp_path, processes, f"{processes}", *exact, f"--devices={2 * processes}")
-    )
+    expected = f"--devices={2 * processes}"
+    many = finished(start(tmp_path, processes, f"{processes}", *exact, expected))
     one, other = losses(tmp_path / "one"), losses(tmp_path / f"{processes}")
     assert one.keys() == other.keys()
     np.testing.assert_allclose([*other.values()], [*one.values()], rtol=1e-9)
     assert not re.search("step|done", many.said(1))  # the first alone speaks
-    found = set()
-    for workdir in ("one", f"{processes}"):
-      for count in (1, processes):
-        test = start(tmp_path, count, workdir, "--mode=eval", net="--verbosity=-1")
-        found |= set(re.findall(r"\d+ of 360", finished(test).said()))
-    assert len(found) == 1
+
+
+@pytest.mark.slow
+def test_equal_weights_make_the_same_errors(tmp_path):
+  finished(start(tmp_path, 1, "run", *flags(steps=12), devices=1))
+  found = set()
+  for processes in (1, 3):
+    test = finished(start(tmp_path, processes, "run", "--mode=eval", net="--verbosity=-1"))
+    found.add(*re.findall(r"\d+ of 360", test.said()))
+  assert len(found) == 1
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ of a run that nobody disturbed. The folder gets a row for each injection and a t
 
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -68,7 +69,7 @@ def drawn(counts, pairs, generator):
 @contextlib.contextmanager
 def small_disk(folder):
   """A disk of a few megabytes at `folder`; yields whether there is one."""
-  folder.mkdir(parents=True)
+  folder.mkdir(parents=True, exist_ok=True)
   mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}m", "tmpfs", str(folder)]
   mounted = not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode == 0
   try:
@@ -274,14 +275,15 @@ class Campaign:
     path.write_bytes(data)
 
 
-def table(campaign):
+def table(injections):
   """The injections by kind, as Markdown."""
   lines = [
     "| injection | times | resumed | passed a damaged checkpoint over | longest until all left |",
     "|---|---|---|---|---|",
   ]
-  for kind in dict.fromkeys(record["kind"] for record in campaign.injections):
-    of_kind = [record for record in campaign.injections if record["kind"] == kind]
+  for kind in WEIGHTS:
+    if not (of_kind := [record for record in injections if record["kind"] == kind]):
+      continue
     after = [record.get("afterwards", "") for record in of_kind]
     passed = sum("damaged" in text for text in after)
     resumed = sum("resuming" in text for text in after)
@@ -299,17 +301,28 @@ def main():
   os.environ["JAX_PLATFORMS"] = "cpu"
   counts, generator = schedule(given.injections, given.seed), random.Random(given.seed)
   with tempfile.TemporaryDirectory() as folder:
-    campaign = Campaign(pathlib.Path(folder), given.seed)
-    for pairs in (False, True):
-      campaign.run(drawn(counts, pairs, generator), 2 if pairs else 1)
+    campaigns = [
+      Campaign(pathlib.Path(folder) / str(processes), 10 * given.seed + processes)
+      for processes in (1, 2)
+    ]
+    kinds = [drawn(counts, pairs, generator) for pairs in (False, True)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # beside each other, as two mostly wait
+      list(pool.map(Campaign.run, campaigns, kinds, (1, 2)))
+  injections = [
+    {"processes": processes} | record
+    for processes, campaign in zip((1, 2), campaigns, strict=True)
+    for record in campaign.injections
+  ]
+  faults = [fault for campaign in campaigns for fault in campaign.faults]
+  runs = sum(campaign.runs for campaign in campaigns)
   given.out.mkdir(parents=True, exist_ok=True)
-  text = "".join(json.dumps(record) + "\n" for record in campaign.injections)
-  (given.out / "injections.jsonl").write_text(text)
-  said = f"\n{campaign.runs} runs, {len(campaign.injections)} injections, "
-  said += f"{len(campaign.faults)} faults\n\n" + "".join(f"- {f}\n" for f in campaign.faults)
-  (given.out / "table.md").write_text(table(campaign) + said)
-  print(table(campaign) + said)
-  raise SystemExit(bool(campaign.faults))
+  lines = "".join(json.dumps(record) + "\n" for record in injections)
+  (given.out / "injections.jsonl").write_text(lines)
+  said = f"\n{runs} runs, {len(injections)} injections, {len(faults)} faults\n"
+  said = table(injections) + said + "".join(f"\n- {fault}" for fault in faults)
+  (given.out / "table.md").write_text(said)
+  print(said)
+  raise SystemExit(bool(faults))
 
 
 if __name__ == "__main__":
