@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by local.sh and test.sh: makes .venv if it is missing or stale.
 #   set_up [DEV]     DEV=1 adds what the tests need
 # PYTHON=python3.12 chooses the interpreter; EXTRA=cuda or EXTRA=tpu brings JAX for an accelerator,

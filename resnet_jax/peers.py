@@ -238,8 +238,10 @@ class Lookout:
 
   def _fail(self, error: Exception) -> None:
     """Tells the others of an error, and returns once all have one; else this process ends here."""
-    if isinstance(error, jax.errors.JaxRuntimeError):
-      # If a process is lost, the roll call tells whose loss this error comes of.
+    ours = isinstance(error, UserError | Diverged | OSError)
+    if not ours:
+      # If a process is lost, the roll call tells whose loss this error comes of, which may be of
+      # any class.
       answered = self._answered
       while self._answered < answered + 2:
         time.sleep(0.1)
@@ -249,6 +251,6 @@ class Lookout:
       if len(self._client.key_value_dir_get(FAILED)) == jax.process_count():
         return
       time.sleep(0.1)
-    if not isinstance(error, UserError | Diverged | OSError):
+    if not ours:
       traceback.print_exception(error)
     self._leave(text, code=1)

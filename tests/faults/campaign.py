@@ -222,7 +222,8 @@ class Campaign:
     if others and name != "SIGTERM":
       fitting &= f"process {number} of 2" in running.said(1 - number)
     if not fitting:
-      self.faults.append(f"injection {len(self.injections) + 1}: exit codes {codes}")
+      said = " / ".join(running.said(at)[-300:] for at in range(len(codes)))
+      self.faults.append(f"injection {len(self.injections) + 1}: exit codes {codes}: {said}")
     return codes
 
   def fill(self, running, workdir, record):
