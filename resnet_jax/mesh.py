@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from resnet_jax.errors import UserError
 
-HEARTBEAT_SECONDS = 90  # without one JAX itself ends a process whose coordinator is silent
+HEARTBEAT_SECONDS = 110  # without one JAX itself ends a process; peers.Lookout is to be earlier
 
 
 def start(

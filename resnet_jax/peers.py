@@ -31,6 +31,7 @@ from resnet_jax.errors import EXIT_PREEMPTED, Diverged, UserError
 ROUND_SECONDS = 10.0  # between two roll calls
 ANSWER_SECONDS = 30.0  # in which all must answer one
 BUSY_SECONDS = 60.0  # in which whatever a process does by itself must end
+GRACE_SECONDS = 5.0  # for the answer of the service itself
 LAST_SECONDS = 3.0  # that the first process stays so that the others hear why
 FOREVER = 2**31 - 1  # milliseconds
 HOST = "resnet_jax/host"  # the service's keys under which processes tell their hosts' names ...
@@ -189,7 +190,7 @@ class Lookout:
         faulthandler.dump_traceback()
         self._leave(f"{self._name()} has been {busy[0]} for over {BUSY_SECONDS:.0f} s; it hangs")
       late = f"{self._name(0)}, which coordinates, does not answer"
-      silence = threading.Timer(1.5 * ANSWER_SECONDS, self._leave, (late,))
+      silence = threading.Timer(ANSWER_SECONDS + GRACE_SECONDS, self._leave, (late,))
       silence.start()
       try:
         if told := self._client.key_value_dir_get(FAILED):
