@@ -1,9 +1,12 @@
 """The benchmarks run. What they find is not asserted, but for memory, which is planned."""
 
+import functools
 import json
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
 
@@ -13,7 +16,8 @@ def run(repository, script, *flags):
 
 
 @pytest.mark.parametrize(
-  "script", ["step", "startup", "memory", "epoch", "scaling", "seeds", "photos"]
+  "script",
+  ["step", "startup", "memory", "epoch", "scaling", "seeds", "photos", "processes", "pod"],
 )
 def test_help(repository, script):
   done = run(repository, script, "--help")
@@ -42,6 +46,25 @@ def test_photographs_must_be_there(repository):
   done = run(repository, "photos", "--photos=/nonexistent")
   assert done.returncode == 1
   assert done.stderr.startswith("error: --photos must be a folder")
+
+
+def test_all_reduces_are_counted_with_the_turns_of_loops(repository, monkeypatch):
+  monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+  import pod
+  from jax.sharding import PartitionSpec
+
+  mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("data",))
+  total = functools.partial(jax.lax.psum, axis_name="data")
+
+  def program(x):
+    turned = jax.lax.fori_loop(0, 5, lambda _, carry: carry + 0.1 * total(carry), x)
+    return turned + total(x[:3].sum())
+
+  spread = jax.shard_map(
+    program, mesh=mesh, in_specs=PartitionSpec("data"), out_specs=PartitionSpec("data")
+  )
+  hlo = jax.jit(spread).lower(jax.ShapeDtypeStruct((8 * 6,), "float32")).compile().as_text()
+  assert sorted(pod.all_reduces(hlo)) == [4] + 5 * [24]
 
 
 @pytest.mark.slow
