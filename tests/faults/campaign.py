@@ -76,7 +76,7 @@ def small_disk(folder):
     yield mounted
   finally:
     if mounted:
-      subprocess.run(["umount", str(folder)], check=True)
+      subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a reader may still hold it
 
 
 def facts(workdir):
@@ -308,7 +308,10 @@ def main():
     ]
     kinds = [drawn(counts, pairs, generator) for pairs in (False, True)]
     with concurrent.futures.ThreadPoolExecutor() as pool:  # beside each other, as two mostly wait
-      list(pool.map(Campaign.run, campaigns, kinds, (1, 2)))
+      for future in concurrent.futures.as_completed(
+        [pool.submit(c.run, k, n) for c, k, n in zip(campaigns, kinds, (1, 2), strict=True)]
+      ):
+        future.result()
   injections = [
     {"processes": processes} | record
     for processes, campaign in zip((1, 2), campaigns, strict=True)
