@@ -31,7 +31,14 @@ class Checkpoints:
   A checkpoint is a tree of arrays and a JSON-able `position`.
   """
 
-  def __init__(self, workdir: pathlib.Path, warn: Callable[[str], None]):
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    warn: Callable[[str], None],
+    check: Callable[[], None] = lambda: None,
+  ):
+    """`warn` is told what goes wrong; `check` raises an OSError where nothing may be saved."""
+    self._check = check
     self.directory = workdir.absolute() / "checkpoints"
     self.warn = warn
     self.best_step: int | None = None
@@ -114,6 +121,7 @@ class Checkpoints:
 
   def _refuse_full_disk(self, state: Any) -> None:
     """Raises an OSError where there is no room: each of Orbax's threads would fail on its own."""
+    self._check()
     self.directory.mkdir(parents=True, exist_ok=True)
     needed = 1.1 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**18  # and its indices
     free = shutil.disk_usage(self.directory).free

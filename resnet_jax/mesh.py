@@ -8,6 +8,7 @@ import collections
 import contextlib
 import importlib.util
 import os
+import sys
 from typing import Any
 
 import jax
@@ -45,7 +46,7 @@ def start(
   elif int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
     _initialize(cluster_detection_method="slurm")
   elif importlib.util.find_spec("libtpu") and os.environ.get("JAX_PLATFORMS", "tpu")[:3] == "tpu":
-    with contextlib.suppress(ValueError):  # JAX knows of no other process
+    with contextlib.suppress(ValueError):  # this host is alone
       _initialize()
   if devices is not None and devices != jax.device_count():
     raise UserError(
@@ -82,6 +83,9 @@ def _explicit(coordinator, process_id, num_processes) -> dict[str, Any]:
 
 
 def _initialize(**given: Any) -> None:
+  # If they do not come, JAX aborts after that time with words that do not say whom it waited for.
+  where = f" at {given['coordinator_address']}" if given.get("coordinator_address") else ""
+  print(f"waiting for the other processes{where}, for five minutes at most", file=sys.stderr)
   jax.distributed.initialize(
     heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     shutdown_timeout_seconds=HEARTBEAT_SECONDS,

@@ -11,6 +11,7 @@ import math
 import os
 import pathlib
 import time
+from collections.abc import Callable
 from typing import IO, Any
 
 Row = dict[str, Any]
@@ -63,8 +64,10 @@ class MetricsLog:
   Nothing is written before the first row.
   """
 
-  def __init__(self, workdir: pathlib.Path):
+  def __init__(self, workdir: pathlib.Path, check: Callable[[], None] = lambda: None):
+    """`check` raises an OSError where nothing may be written now."""
     self.path = pathlib.Path(workdir) / "metrics.jsonl"
+    self._check = check
     rows, self._good = _read(self.path)
     self._rows = {(row["step"], row["split"]): row for row in rows}
     self._held: list[bytes] = []
@@ -93,6 +96,7 @@ class MetricsLog:
     self._held.append(line)
     self._append()
     try:
+      self._check()
       self._events.write(row)
     except OSError as error:
       self._warn_once("some TensorBoard events are not written: %s", error)
@@ -125,6 +129,7 @@ class MetricsLog:
       return True
     text = b"".join(self._held)
     try:
+      self._check()
       with self.path.open("r+b" if self.path.exists() else "w+b") as file:
         self._cut_rest(file)
         file.write(text)

@@ -54,10 +54,18 @@ class Record:
   def __init__(self, path: pathlib.Path, run: Setup, progress: Progress):
     self.path, self.setup, self.progress = path, run, progress
     self.patience = patience()
-    self.log = metrics.MetricsLog(path)
-    self.checkpoints = Checkpoints(path, progress.message)
+    self.identity = os.stat(path)
+    self.log = metrics.MetricsLog(path, self._check)
+    self.checkpoints = Checkpoints(path, progress.message, self._check)
     self.retry_at = self.draw_at = 0.0
     self.started = time.monotonic()  # less the seconds of earlier starts
+
+  def _check(self) -> None:
+    """Raises an OSError where the folder is not the one that the run began in: what is left of a
+    network folder that has vanished is an empty one, and not to be filled.
+    """
+    if not os.path.samestat(os.stat(self.path), self.identity):
+      raise OSError(f"{self.path} has vanished; another folder is in its place")
 
   def restore(self) -> tuple[Any, Position] | None:
     """The state, on the devices of this process, and the position of the newest whole checkpoint.
@@ -137,6 +145,7 @@ class Record:
 
   def write_result(self, result: dict[str, Any]) -> None:
     """Writes `result.json`."""
+    self._check()
     metrics.write_json(self.path / "result.json", result)
 
   def draw_if_due(self) -> None:
@@ -148,6 +157,7 @@ class Record:
     """Draws the curves."""
     self.draw_at = time.monotonic() + DRAWING_SECONDS
     with contextlib.suppress(OSError):  # a picture can be drawn again
+      self._check()
       results.plot(self.path, self.setup.config)
 
   def has_predictions(self, step: int) -> bool:

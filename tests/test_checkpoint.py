@@ -99,3 +99,14 @@ def test_what_a_kill_left_of_a_save_is_removed_with_the_next(tmp_path):
   save(tmp_path, [2])
   assert not left.exists()
   assert restored(tmp_path) == (2, [])
+
+
+def test_restoring_writes_nothing(tmp_path):
+  save(tmp_path, [1, 2])
+  listed = lambda: {
+    str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+    for path in tmp_path.rglob("*")
+  }
+  before = listed()
+  assert restored(tmp_path) == (2, [])
+  assert listed() == before

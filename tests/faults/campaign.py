@@ -122,7 +122,7 @@ class Campaign:
     flags = [f"--config.train.{key}={value}" for key, value in self.settings.items()]
     return Processes(
       processes,
-      workdir.with_name(workdir.name + "-logs"),
+      self.folder / "logs",  # not on the disk that fills
       "--config=configs/resnet.py:depth=8,digits",
       f"--workdir={workdir}",
       *flags,

@@ -1,5 +1,7 @@
 """A small campaign: each kind of fault, at a moment drawn from the seed."""
 
+import subprocess
+
 import pytest
 
 from tests.faults import campaign
@@ -31,3 +33,23 @@ def test_a_difference_is_seen(tmp_path):
   with (workdir / "metrics.jsonl").open("a") as file:
     file.write("{}\n")
   assert campaign.difference(workdir, reference).startswith("metrics")
+
+
+@pytest.mark.slow
+def test_a_start_on_a_read_only_disk_is_refused_and_changes_nothing(tmp_path):
+  trial = campaign.Campaign(tmp_path, seed=0, settings={"steps": 300})
+  reference = trial.reference(1)
+  with campaign.small_disk(tmp_path / "disk") as mounted:
+    if not mounted:
+      pytest.skip("read-only disk: a tmpfs cannot be mounted here")
+    workdir, disk = tmp_path / "disk" / "run", str(tmp_path / "disk")
+    running = trial.begin(workdir, 1)
+    assert running.until(lambda: campaign.saved(workdir))
+    running.kill()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    refused = trial.begin(workdir, 1)
+    assert refused.codes() == [1]
+    assert "error: --workdir" in refused.said() and "Read-only file system" in refused.said()
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    assert trial.begin(workdir, 1).codes() == [0]
+    assert campaign.difference(workdir, reference) == ""
