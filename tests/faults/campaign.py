@@ -230,10 +230,9 @@ class Campaign:
     """Fills the disk for a while, in which the run goes on, is told to leave or is killed."""
     then = record["target"] = self.random.choice(["then freed", "then SIGTERM", "then SIGKILL"])
     ballast = workdir.parent / "ballast"
-    with ballast.open("wb") as file, contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
       while True:
         file.write(bytes(2**14))
-        file.flush()
     time.sleep(self.random.uniform(2, 6))
     if then == "then SIGTERM" and running.running():
       running.all[0].terminate()
