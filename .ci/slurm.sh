@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A SLURM of one node on this host, for the tests of --launcher=slurm, and chromium, for those of
-# the report. A job in the partition `urgent` preempts those in `normal`, which SLURM requeues, and
+# A SLURM of one node on this host, for the tests of --launcher=slurm and launch/slurm.sbatch,
+# chromium, for those of the report, and shellcheck, for those of launch/. A job in the partition `urgent` preempts those in `normal`, which SLURM requeues, and
 # those in `grace`, 20 s after it has told them. Needs root and apt-get; a SLURM that is there stays
 # as it is. Given again, it starts what does not run.
 set -euo pipefail
@@ -16,6 +16,7 @@ up() { timeout 10 sinfo --noheader --format=%t 2>/dev/null | grep -qE '^(idle|mi
 
 missing=()
 command -v chromium google-chrome >/dev/null || missing+=(chromium)
+command -v shellcheck >/dev/null || missing+=(shellcheck)
 up || command -v slurmctld >/dev/null || missing+=(slurm-wlm munge)
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
