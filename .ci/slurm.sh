@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A SLURM of one node on this host, for the tests of --launcher=slurm and launch/slurm.sbatch,
-# chromium, for those of the report, and shellcheck, for those of launch/. A job in the partition `urgent` preempts those in `normal`, which SLURM requeues, and
-# those in `grace`, 20 s after it has told them. Needs root and apt-get; a SLURM that is there stays
-# as it is. Given again, it starts what does not run.
+# chromium, for those of the report, and shellcheck, for those of launch/. A job in the partition
+# `urgent` preempts those in `normal`, which SLURM requeues, and those in `grace`, 20 s after it has
+# told them. Needs root and apt-get; a SLURM that is there stays as it is. Given again, it starts
+# what does not run.
 set -euo pipefail
 conf=/etc/slurm/slurm.conf mark="# a test cluster of one node, by .ci/slurm.sh"
 host=$(uname -n) host=${host%%.*}
