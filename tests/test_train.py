@@ -1,6 +1,7 @@
 """Runs as a user sees them: the command, killed and started again; what it leaves behind."""
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -400,3 +401,20 @@ def test_a_folder_that_vanishes_is_waited_for_and_what_is_in_its_place_left_alon
     assert finish(command(repository, run, "--config.train.steps=200"))[0] == 0
   assert facts(run) == facts(whole)
   jax.tree.map(np.testing.assert_array_equal, final_state(run)[0], final_state(whole)[0])
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  train.train(tiny(steps=8), tmp_path / "whole")
+  clock, calls = time.time, itertools.count()
+  jumps = [0, 3600, -7200, -7200, 86400]
+  now = lambda: clock() + jumps[min(next(calls) // 100, len(jumps) - 1)]
+  monkeypatch.setattr(time, "time", now)
+  train.train(tiny(steps=8), tmp_path / "run")
+  assert next(calls) > 400
+  assert facts(tmp_path / "run") == facts(tmp_path / "whole")
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    final_state(tmp_path / "run")[0],
+    final_state(tmp_path / "whole")[0],
+  )
