@@ -166,7 +166,7 @@ class Campaign:
     """What the start after an injection said of it."""
     if self.injections and "afterwards" not in self.injections[-1]:
       said = re.findall(r"(checkpoint \d+ is damaged|resuming at step \d+|done:)", running.said())
-      self.injections[-1]["afterwards"] = "; ".join(said) or "begun anew"
+      self.injections[-1]["afterwards"] = "; ".join(said) or "said nothing of a checkpoint"
 
   def inject(self, workdir, processes, kind):
     """One injection into a start of the run; False where the run ended before it."""
@@ -214,12 +214,14 @@ class Campaign:
     if name == "SIGSTOP":
       running.all[number].kill()
     codes = running.codes(120)
+    done = "done:" in running.said()  # it had come to its end
     # SIGTERM while Python starts, before anything is done, ends it as it ends any program.
     right = (75, -signal.SIGTERM) if name == "SIGTERM" else (-signal.SIGKILL,)
     fitting = codes[number] in right and all(
       code == 75 for at, code in enumerate(codes) if at != number
     )
-    if others and name != "SIGTERM":
+    fitting |= done and set(codes) <= {0, *right}
+    if others and name != "SIGTERM" and not done:
       fitting &= f"process {number} of 2" in running.said(1 - number)
     if not fitting:
       said = " / ".join(running.said(at)[-300:] for at in range(len(codes)))
