@@ -198,20 +198,21 @@ def _restart() -> float:
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder) / "run"
     schedule = settings(log_every=1, checkpoint_every=2)
-    for first in (True, False):
-      begin = time.perf_counter()
-      (process,) = start(workdir, 1, 1, [*flags, *schedule])
-      assert process.stdout
-      for line in process.stdout:
-        if re.match(r"step \d+/", line) and not first:
-          break
-        if first and (workdir / "checkpoints" / "2").is_dir():
-          break
-      seconds = time.perf_counter() - begin
-      while first and not (workdir / "checkpoints" / "2").is_dir():
-        time.sleep(0.1)
-      process.kill()
-      process.wait()
+    (process,) = start(workdir, 1, 1, [*flags, *schedule])
+    while not list((workdir / "checkpoints").glob("*[0-9]")):
+      if process.poll() is not None:
+        raise SystemExit(f"{flags[0]} ended before its first checkpoint")
+      time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    begin = time.perf_counter()
+    (process,) = start(workdir, 1, 1, [*flags, *schedule])
+    assert process.stdout
+    if not any(re.match(r"step \d+/", line) for line in process.stdout):
+      raise SystemExit(f"{flags[0]} ended before its first step")
+    seconds = time.perf_counter() - begin
+    process.kill()
+    process.communicate()
   return seconds
 
 
