@@ -150,10 +150,11 @@ def elastic(given: argparse.Namespace) -> None:
   axes.set(xlabel="step", ylabel="training loss", xlim=(0, LEGS[-1][0]))
   axes.set_title(f"ResNet-20, float64: largest relative difference {worst:.1e}", fontsize=10)
   axes.legend(frameon=False, loc="lower left")
-  given.out.mkdir(parents=True, exist_ok=True)
-  figure.savefig(given.out / "elastic.png", dpi=150)
-  (given.out / "losses.json").write_text(json.dumps({"legs": LEGS, **found}, indent=1) + "\n")
-  print(f"largest relative difference of the losses: {worst:.1e}; {given.out}")
+  out = pathlib.Path(given.out)
+  out.mkdir(parents=True, exist_ok=True)
+  figure.savefig(out / "elastic.png", dpi=150)
+  (out / "losses.json").write_text(json.dumps({"legs": LEGS, **found}, indent=1) + "\n")
+  print(f"largest relative difference of the losses: {worst:.1e}; {out}")
 
 
 def checkpoints(given: argparse.Namespace) -> None:
@@ -223,9 +224,7 @@ def main() -> None:
   parser.add_argument("--net", default="resnet20", help="of weak")
   parser.add_argument("--batch", type=int, default=32)
   parser.add_argument("--steps", type=int, default=40, help="of one measurement")
-  parser.add_argument(
-    "--out", type=pathlib.Path, default=pathlib.Path("elastic"), help="of elastic"
-  )
+  parser.add_argument("--out", default="elastic", help="folder of elastic")
   given = parser.parse_args()
   {"weak": weak, "elastic": elastic, "checkpoints": checkpoints}[given.what](given)
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax import peers, steps
+from resnet_jax import steps
 from resnet_jax.data import order
 from resnet_jax.setup import Setup
 
@@ -49,8 +49,8 @@ class Resident:
 class Streamed:
   """Photographs that worker processes decode and crop while the devices compute."""
 
-  def __init__(self, run: Setup, warn: Callable[[str], None], lookout: peers.Lookout):
-    self._run, self._warn, self._lookout = run, warn, lookout
+  def __init__(self, run: Setup, warn: Callable[[str], None], watched: Callable):
+    self._run, self._warn, self._watched = run, warn, watched
     self._step = jax.jit(
       lambda *given: steps.train_step(run.task, *given),
       donate_argnums=0,
@@ -89,7 +89,7 @@ class Streamed:
       workers=config.workers,
       process=(jax.process_index(), jax.process_count()),
     ) as batches:
-      for batch in self._lookout.each(batches, "reading photographs"):
+      for batch in self._watched(batches, "reading photographs"):
         for example in set(batch["unreadable"].tolist()) - told - {-1}:
           told.add(example)
           self._warn(f"{run.train.name(example)} cannot be read; the next one takes its place")
@@ -102,9 +102,11 @@ class Streamed:
 
 
 def build(
-  run: Setup, warn: Callable[[str], None] = print, lookout: peers.Lookout | None = None
+  run: Setup,
+  warn: Callable[[str], None] = print,
+  watched: Callable = lambda batches, what: batches,
 ) -> Resident | Streamed:
-  """The feed of a run; `warn` is told of files that cannot be read, `lookout` of reading."""
-  if isinstance(run.train, steps.Examples):
-    return Resident(run)
-  return Streamed(run, warn, lookout or peers.Lookout())
+  """The feed of a run; `warn` is told of files that cannot be read, and `watched`, such as
+  `Lookout.each`, hands on batches of which each may take long.
+  """
+  return Resident(run) if isinstance(run.train, steps.Examples) else Streamed(run, warn, watched)

@@ -56,7 +56,8 @@ def gather(array: np.ndarray) -> np.ndarray:
   return np.asarray(every).view(array.dtype).reshape(-1, *array.shape)
 
 
-_turns = itertools.count()  # of `lead`, the same in all processes
+_turns = itertools.count()  # of `lead`, the same in all processes ...
+_lookouts = itertools.count()  # ... as these are
 
 
 def lead(call: Callable[[], Any]) -> Any:
@@ -144,10 +145,11 @@ class Lookout:
     self._busy: tuple[str, float] | None = None
     self._answered = 0
     if jax.process_count() > 1:
-      self._client = _runtime().client
-      self._client.key_value_set(f"{HOST}/{jax.process_index()}", socket.gethostname())
+      self._client, number = _runtime().client, next(_lookouts)
+      self._roll = f"resnet_jax/roll/{number}"
+      self._client.key_value_set(f"{HOST}/{number}/{jax.process_index()}", socket.gethostname())
       self._hosts = [
-        self._client.blocking_key_value_get(f"{HOST}/{process}", int(1000 * BUSY_SECONDS))
+        self._client.blocking_key_value_get(f"{HOST}/{number}/{process}", int(1000 * BUSY_SECONDS))
         for process in range(jax.process_count())
       ]
 
@@ -195,7 +197,7 @@ class Lookout:
       try:
         if told := self._client.key_value_dir_get(FAILED):
           self._leave(told[0][1], code=1)
-        self._client.wait_at_barrier(f"resnet_jax/roll/{number}", int(1000 * ANSWER_SECONDS))
+        self._client.wait_at_barrier(f"{self._roll}/{number}", int(1000 * ANSWER_SECONDS))
         self._answered = number
       except Exception as error:  # of whatever class JAX makes it
         self._leave(self._absent(str(error)))

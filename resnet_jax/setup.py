@@ -33,7 +33,11 @@ class Setup(NamedTuple):
   train: Any  # steps.Examples on the devices, or photographs to stream
   test: Any
   template: steps.TrainState  # shapes and types, on the devices of this process
-  replicated: Any
+
+  @property
+  def replicated(self) -> Any:
+    """Everything on every device that computes."""
+    return self.task.replicated
 
   def on_devices(self, images, labels) -> steps.Examples:
     """This process's share of a batch, uint8 [N, H, W, C] and int32 [N], on its devices."""
@@ -47,7 +51,6 @@ class Setup(NamedTuple):
       task=dataclasses.replace(self.task, batch_sharding=mesh.batched(here)),
       normalization=mesh.local(self.normalization),
       test=mesh.local(self.test) if isinstance(self.test, steps.Examples) else self.test,
-      replicated=mesh.replicated(here),
     )
 
 
@@ -104,7 +107,6 @@ def setup(config) -> Setup:
     train,
     test,
     template(task, dataset.info.shape, mesh.replicated(mesh.own())),
-    replicated,
   )
 
 

@@ -84,7 +84,7 @@ class Loop:
     self.here = run.own()
     self.record = record_lib.build(path, run, progress, peers.first())
     self.position = Position(data=run.dataset.fingerprint)
-    self.feed = feed.build(run, progress.warn, lookout)
+    self.feed = feed.build(run, progress.warn, lookout.each)
     self.evaluated: evaluation.Evaluation | None = None  # the last, if it was made here
 
   def restore(self, old) -> None:

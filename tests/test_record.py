@@ -1,0 +1,60 @@
+"""The workdir of a run that is under way: when it vanishes, and when the clock jumps."""
+
+import itertools
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax import train
+from tests.test_train import command, facts, final_state, finish, tiny
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_folder_that_vanishes_is_waited_for_and_what_is_in_its_place_left_alone(
+  tmp_path, repository, monkeypatch, comes_back
+):
+  monkeypatch.setenv("RESNET_JAX_DISK_PATIENCE", "60" if comes_back else "2")
+  whole, run, away = tmp_path / "whole", tmp_path / "run", tmp_path / "away"
+  process = command(repository, whole, "--config.train.steps=200")
+  assert finish(process)[0] == 0
+  process = command(repository, run, "--config.train.steps=200")
+  while len(facts(run)) < 5:
+    time.sleep(0.05)
+  run.rename(away)
+  run.mkdir()
+  time.sleep(3)
+  if comes_back:
+    assert list(run.iterdir()) == []
+    run.rmdir()
+    away.rename(run)
+    assert finish(process)[0] == 0
+  else:
+    code, output = finish(process)
+    assert code == 1
+    assert "cannot be written" in output and "has vanished" in output
+    assert list(run.iterdir()) == []
+    run.rmdir()
+    away.rename(run)
+    assert finish(command(repository, run, "--config.train.steps=200"))[0] == 0
+  assert facts(run) == facts(whole)
+  jax.tree.map(np.testing.assert_array_equal, final_state(run)[0], final_state(whole)[0])
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  train.train(tiny(steps=8), tmp_path / "whole")
+  clock, calls = time.time, itertools.count()
+  jumps = [0, 3600, -7200, -7200, 86400]
+  now = lambda: clock() + jumps[min(next(calls) // 100, len(jumps) - 1)]
+  monkeypatch.setattr(time, "time", now)
+  train.train(tiny(steps=8), tmp_path / "run")
+  assert next(calls) > 400
+  assert facts(tmp_path / "run") == facts(tmp_path / "whole")
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    final_state(tmp_path / "run")[0],
+    final_state(tmp_path / "whole")[0],
+  )
