@@ -136,6 +136,7 @@ class Checkpoints:
     try:
       self.manager.wait_until_finished()
       self.manager.check_for_errors()
+      self._check()  # it may have been saved to what is in the folder's place
       if not (self.directory / str(step) / "position").is_dir():
         raise OSError(f"checkpoint {step} was not committed")
       self.last_good, self.failure = step, None
@@ -156,6 +157,8 @@ class Checkpoints:
     for leftover in self.directory.glob("*tmp*"):
       shutil.rmtree(leftover, ignore_errors=True)
     shutil.rmtree(self.directory / str(step), ignore_errors=True)
+    with contextlib.suppress(OSError):  # in a vanished folder's place Orbax has made it
+      self.directory.rmdir()
 
   @property
   def manager(self) -> ocp.CheckpointManager:
