@@ -75,7 +75,7 @@ def test_another_kind_of_image_is_refused_by_the_layer(source, repository, monke
   monkeypatch.chdir(repository)
   config = load_file(f"configs/finetune.py:weights={source}")
   run = setup.setup(config)
-  colour = jax.eval_shape(lambda: steps.init(run.task, (8, 8, 3)))
+  colour = setup.template(run.task, (8, 8, 3), run.replicated)
   with pytest.raises(resnet_jax.UserError, match=r"stem/conv/kernel has the shape \(3, 3, 1, 16\)"):
     finetune.begin(config, colour)
 
