@@ -1,15 +1,27 @@
-"""Where compiled programs are kept."""
+"""How XLA compiles: which kernels it may choose, and where compiled programs are kept."""
 
 import os
 import pathlib
 
+# Kernels of a GPU that add up in no fixed order gave a run other losses from its first row on each
+# time it was started; without them a run that is killed and resumed has the bits of one that is
+# not, compiled anew or not (results/gpu).
+EXACT = "--xla_gpu_exclude_nondeterministic_ops"
 
-def use_cache() -> None:
-  """Keeps compiled programs, small ones too, for the next start of any run."""
+
+def set_up() -> None:
+  """Has the same program compute the same bits, and keeps it for the next start of any run.
+
+  Call it before the devices are used. What XLA_FLAGS and JAX_COMPILATION_CACHE_DIR say comes first.
+  """
   import jax
 
+  flags = os.environ.get("XLA_FLAGS", "")
+  if EXACT not in flags:
+    os.environ["XLA_FLAGS"] = f"{flags} {EXACT}=true".lstrip()
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "resnet_jax" / "xla"))
+  # Small programs, too.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

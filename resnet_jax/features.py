@@ -44,7 +44,7 @@ def check(rest: list[str]) -> None:
 def main(_: list[str]) -> None:
   """Computes the features and writes them."""
   logging.set_verbosity(logging.WARNING)
-  compilation.use_cache()
+  compilation.set_up()
   from resnet_jax import api, models
 
   try:

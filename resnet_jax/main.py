@@ -119,7 +119,7 @@ def _config():
 def _start() -> None:
   from resnet_jax import mesh
 
-  compilation.use_cache()
+  compilation.set_up()
   mesh.start(_COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value, _DEVICES.value)
 
 

@@ -166,9 +166,10 @@ class BatchNorm(nn.Module):
     # the running mean, so that little is lost in the difference where x is far from zero.
     shifted = groups - running_mean.value
     mean, square = (a.mean((1, 2, 3), keepdims=True) for a in (shifted, jnp.square(shifted)))
+    # Kept as they are: the derivative of what follows asks for them, and would read x for them.
+    mean, square = checkpoint_name(mean, KEPT), checkpoint_name(square, KEPT)
     var = jnp.maximum(square - jnp.square(mean), 0)
     mean = running_mean.value + mean
-    mean, var = checkpoint_name(mean, KEPT), checkpoint_name(var, KEPT)
     if not self.is_initializing():
       for running, new in ((running_mean, mean), (running_var, var)):
         running.value = self.decay * running.value + (1 - self.decay) * new.mean((0, 1, 2, 3))

@@ -106,7 +106,7 @@ def _sweep(shared: dict[str, Any]) -> None:
   plan = plan_lib.read(_CONFIG.value, shared, _SEEDS.value)
   configs = _select(plan_lib.check(plan, folder))
   if _DRY_RUN.value:
-    compilation.use_cache()
+    compilation.set_up()
     print(estimate.to_text(configs, len(slots)))
     return
   with workdir.lock(folder):
