@@ -30,6 +30,10 @@ NETS = {
 }
 
 
+class Ended(SystemExit):
+  """A process of a benchmark ended before it was told to; ends the benchmark, if nobody minds."""
+
+
 class Child:
   """A process of a benchmark's own script, which waits to be told what to time."""
 
@@ -63,7 +67,7 @@ class Child:
   def _read(self) -> str:
     line = self.process.stdout.readline()  # type: ignore[union-attr]
     if not line:
-      raise SystemExit(f"{self.process.args} ended with exit code {self.process.wait()}")
+      raise Ended(f"{self.process.args} ended with exit code {self.process.wait()}")
     return line
 
 

@@ -18,18 +18,22 @@ measure() {
     { echo "no result (exit code $?); the last of $out/$name.err:"; tail -n 3 "$out/$name.err"; }
 }
 
-torch=eager,channels_last,channels_last+compile
 bf16="--dtype=bfloat16 --repeats=3"
-measure resnet110 100 step.py --nets=resnet110 --batch=128 $bf16 --steps=50 --ways="ours,$torch"
-measure resnet50 100 step.py --nets=resnet50 --batch=256 $bf16 --steps=10 --ways="ours,$torch"
-measure preact1001 150 step.py --nets=preact1001 --batch=128 $bf16 --steps=5 \
-  --ways=ours,ours:remat=unit,eager,channels_last
-measure paths 60 step.py --nets=resnet110 --batch=128 $bf16 --steps=50 \
-  --ways="ours:remat=none,ours:remat=unit,ours:unroll=6,ours:unroll=18"
-# XLA's command buffers, without any and with whole loops in them.
-XLA_FLAGS=--xla_gpu_enable_command_buffer= \
-  measure no-command-buffers 40 step.py --nets=resnet110 --batch=128 $bf16 --steps=50 --ways=ours
-XLA_FLAGS=--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,CONDITIONAL,WHILE \
-  measure while-command-buffers 40 step.py --nets=resnet110 --batch=128 $bf16 --steps=50 --ways=ours
+any=--xla_gpu_exclude_nondeterministic_ops=false  # what the package leaves out
+measure bits 60 processes.py bits
+XLA_FLAGS=$any measure bits-any-kernel 60 processes.py bits
+measure checkpoints 120 processes.py checkpoints --net=preact1001 --batch=128 $bf16 --steps=20
+peers=channels_last,channels_last+graph
+measure step-resnet110 80 step.py --nets=resnet110 --batch=128 $bf16 --steps=50 --ways="ours,$peers"
+measure step-resnet50 80 step.py --nets=resnet50 --batch=256 $bf16 --steps=10 --ways="ours,$peers"
+measure step-preact1001 80 step.py --nets=preact1001 --batch=128 $bf16 --steps=5 --ways="ours,$peers"
+for net in "resnet110 128 50" "resnet50 256 10" "preact1001 128 5"; do
+  read -r name batch steps <<<"$net"
+  XLA_FLAGS=$any measure "any-kernel-$name" 60 step.py --nets="$name" --batch="$batch" $bf16 \
+    --steps="$steps" --ways=ours
+done
+measure compile-resnet110 180 step.py --nets=resnet110 --batch=128 $bf16 --steps=50 \
+  --ways="ours,ours:unroll=17,channels_last+compile"
+measure seeds 60 seeds.py --config=configs/resnet.py:depth=20,digits --repeats=3
 measure epoch 120 epoch.py --net=resnet110 --dtype=bfloat16 --steps=2000 --repeats=1 \
-  --peer=channels_last+compile+amp
+  --peer=channels_last+graph+amp

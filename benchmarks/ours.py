@@ -27,7 +27,7 @@ def config(spec: str, settings: dict[str, str]) -> Any:
 
 def task(given: Any, batch_size: int, sharding: Any = None) -> steps.Task:
   """What the loop makes of a config, with the papers' augmentation and rate."""
-  compilation.use_cache()
+  compilation.set_up()
   optimizer = optim.build(given.optim, lambda step: jnp.float32(0.1))
   model = models.build(given.model, CLASSES)
   return steps.Task(model, optimizer, batch_size, 4, True, 0, sharding)

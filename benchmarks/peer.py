@@ -105,8 +105,8 @@ class Trainer:
   """A net with its optimizer, on this machine's GPU or CPU, in one of the ways PyTorch offers.
 
   Args:
-    way: "eager", or some of channels_last, compile (on a GPU with CUDA graphs) and amp (autocast
-      to bfloat16), joined by "+".
+    way: "eager", or some of channels_last, compile (on a GPU with CUDA graphs), graph (the whole
+      training step as one CUDA graph) and amp (autocast to bfloat16), joined by "+".
     net: the network.
     size: of the images.
     batch_size: of the images.
@@ -128,6 +128,21 @@ class Trainer:
     images = torch.randn((batch_size, 3, size, size), device=self.device)
     self.images = images.to(memory_format=self.layout)
     self.labels = torch.arange(batch_size, device=self.device) % 10
+    self.graph = self._captured() if "graph" in ways else None
+
+  def _captured(self) -> torch.cuda.CUDAGraph:
+    """The step on `images` and `labels`, recorded after a few that let PyTorch choose kernels."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+      for _ in range(3):
+        self._step(self.images, self.labels)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+      self.loss(self.images, self.labels).backward()
+      self.optimizer.step()
+    return graph
 
   def _logits(self, images):
     with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
@@ -138,6 +153,13 @@ class Trainer:
 
   def step(self, images, labels) -> None:
     """One training step."""
+    if self.graph is None:
+      return self._step(images, labels)
+    self.images.copy_(images)
+    self.labels.copy_(labels)
+    self.graph.replay()
+
+  def _step(self, images, labels) -> None:
     self.loss(images, labels).backward()
     self.optimizer.step()
     self.optimizer.zero_grad(set_to_none=True)

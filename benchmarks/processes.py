@@ -3,6 +3,7 @@
     python benchmarks/processes.py weak           # images/s of 1, 2 and 4 processes or devices
     python benchmarks/processes.py elastic --out=results/elastic
     python benchmarks/processes.py checkpoints    # what a save costs, and a restart
+    python benchmarks/processes.py bits           # whether a kill or a new compilation shows
 
 weak         a batch of --batch for each device, as processes of one device each and as one process
              of virtual devices. All share the machine's cores, so that the ideal is the images/s of
@@ -11,6 +12,8 @@ elastic      one run that is moved from 8 devices to 4, to 1 and back, in float6
              one: rows, a figure, and the largest relative difference of the losses
 checkpoints  the step time of the 1001 layers, of blocks of steps that begin with a save and of such
              that do not, in turns; and from the start of a process that resumes to its first step
+bits         the losses of a run that is killed half way and resumed, and of one that is compiled
+             anew, against those of a run that is left alone: how many rows differ, and by how much
 """
 
 import argparse
@@ -29,9 +32,13 @@ import common
 
 
 def start(
-  workdir: pathlib.Path, processes: int, devices: int, flags: list[str]
+  workdir: pathlib.Path, processes: int, devices: int, flags: list[str], **environment: str
 ) -> list[subprocess.Popen]:
-  """The command as so many processes of so many virtual devices each."""
+  """The command as so many processes of so many virtual devices each; 0: of the real ones."""
+  virtual = {
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "JAX_PLATFORMS": "cpu",
+  }
   with socket.socket() as probe:
     probe.bind(("localhost", 0))
     coordinator = f"--coordinator=localhost:{probe.getsockname()[1]}"
@@ -43,12 +50,7 @@ def start(
       subprocess.Popen(
         command + (several if processes > 1 else []),
         cwd=common.ROOT,
-        env=os.environ
-        | {
-          "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-          "JAX_PLATFORMS": "cpu",
-          "PYTHONUNBUFFERED": "1",
-        },
+        env=os.environ | (virtual if devices else {}) | {"PYTHONUNBUFFERED": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -102,6 +104,7 @@ def weak(given: argparse.Namespace) -> None:
   common.write(given, found)
 
 
+SPLITS = ("train", "test")
 LEGS = [(10, 1, 8), (20, 2, 2), (30, 1, 1), (40, 4, 2), (50, 1, 8)]  # to step, processes, devices
 
 
@@ -125,7 +128,7 @@ def elastic(given: argparse.Namespace) -> None:
         (one["step"], one["loss"], two["loss"])
         for one, two in zip(rows(still, split), rows(moved, split), strict=True)
       ]
-      for split in ("train", "test")
+      for split in SPLITS
     }
   worst = max(abs(two - one) / one for split in found.values() for _, one, two in split)
   pyplot.rcParams["svg.hashsalt"] = "resnet_jax"
@@ -164,8 +167,8 @@ def checkpoints(given: argparse.Namespace) -> None:
 
   from resnet_jax.checkpoint import Checkpoints
 
-  net = ours.config(common.NETS["preact1001-8x8"][0], {})
-  trainer = ours.Trainer(net, 8, given.batch)
+  spec, size = common.NETS[given.net]
+  trainer = ours.Trainer(ours.config(spec, {"dtype": given.dtype}), size, given.batch)
   trainer.steps(1)
   seconds: dict[str, list[float]] = {"plain": [], "with a save": [], "waiting": []}
   with tempfile.TemporaryDirectory() as folder:
@@ -188,7 +191,7 @@ def checkpoints(given: argparse.Namespace) -> None:
   table = [[name, common.spread(values)] for name, values in seconds.items()]
   table.append(["a save's cost", f"{extra:.2f}"])
   table.append(["of a minute", f"{100 * extra / 60:.2f} %"])
-  title = f"pre-activation 1001 on 8x8, batch {given.batch}, {given.steps} steps a block: seconds"
+  title = f"{given.net}, batch {given.batch}, {given.steps} steps a block: seconds"
   common.table(title, ["", "median (least to most)"], table)
   common.write(given, seconds)
 
@@ -199,7 +202,7 @@ def _restart() -> float:
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder) / "run"
     schedule = settings(log_every=1, checkpoint_every=2)
-    (process,) = start(workdir, 1, 1, [*flags, *schedule])
+    (process,) = start(workdir, 1, 0, [*flags, *schedule])
     while not list((workdir / "checkpoints").glob("*[0-9]")):
       if process.poll() is not None:
         raise SystemExit(f"{flags[0]} ended before its first checkpoint")
@@ -207,7 +210,7 @@ def _restart() -> float:
     process.kill()
     process.communicate()
     begin = time.perf_counter()
-    (process,) = start(workdir, 1, 1, [*flags, *schedule])
+    (process,) = start(workdir, 1, 0, [*flags, *schedule])
     assert process.stdout
     if not any(re.match(r"step \d+/", line) for line in process.stdout):
       raise SystemExit(f"{flags[0]} ended before its first step")
@@ -217,16 +220,60 @@ def _restart() -> float:
   return seconds
 
 
+def bits(given: argparse.Namespace) -> None:
+  """Counts the rows of a killed run, and of one compiled anew, that are not those of a third."""
+  flags = [f"--config={common.NETS[given.net][0]},digits"]
+  flags += settings(steps=30 * given.steps, log_every=10, eval_every=400, checkpoint_every=100)
+  with tempfile.TemporaryDirectory() as folder:
+    alone, killed, anew = (pathlib.Path(folder) / name for name in ("alone", "killed", "anew"))
+    finish(start(alone, 1, 0, flags))
+    (process,) = start(killed, 1, 0, flags)
+    while process.poll() is None and not _half(killed, given.steps):
+      time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    if process.returncode == 0:
+      raise SystemExit("the run ended before it was killed; take more --steps")
+    finish(start(killed, 1, 0, flags))
+    finish(start(anew, 1, 0, flags, JAX_COMPILATION_CACHE_DIR=f"{folder}/cache"))
+    losses = {
+      path.name: {
+        (row["step"], split): row["loss"] for split in SPLITS for row in rows(path, split)
+      }
+      for path in (alone, killed, anew)
+    }
+  found, table = {}, []
+  for name in ("killed", "anew"):
+    pairs = [(losses[name][key], loss) for key, loss in losses["alone"].items()]
+    worst = max(abs(other - loss) / loss for other, loss in pairs)
+    found[name] = {
+      "rows": len(pairs),
+      "differ": sum(a != b for a, b in pairs),
+      "largest relative": worst,
+    }
+    table.append([name, *map(str, found[name].values())])
+  title = f"{given.net} on the digits, against a run that is left alone"
+  common.table(title, ["", *found["killed"]], table)
+  common.write(given, found | {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")})
+
+
+def _half(workdir: pathlib.Path, steps: int) -> bool:
+  """Whether the run has come so far that a checkpoint is behind it, and half of its steps."""
+  return (workdir / "metrics.jsonl").exists() and len(rows(workdir, "train")) > 1.5 * steps
+
+
 def main() -> None:
   """Measures what is asked for."""
   parser = common.parser(__doc__, repeats=5)
-  parser.add_argument("what", choices=["weak", "elastic", "checkpoints"])
-  parser.add_argument("--net", default="resnet20", help="of weak")
+  parser.add_argument("what", choices=["weak", "elastic", "checkpoints", "bits"])
+  parser.add_argument("--net", help="by default resnet20, of checkpoints' saves preact1001-8x8")
+  parser.add_argument("--dtype", default="float32", help="of checkpoints' saves")
   parser.add_argument("--batch", type=int, default=32)
   parser.add_argument("--steps", type=int, default=40, help="of one measurement")
   parser.add_argument("--out", default="elastic", help="folder of elastic")
   given = parser.parse_args()
-  {"weak": weak, "elastic": elastic, "checkpoints": checkpoints}[given.what](given)
+  given.net = given.net or ("preact1001-8x8" if given.what == "checkpoints" else "resnet20")
+  {"weak": weak, "elastic": elastic, "checkpoints": checkpoints, "bits": bits}[given.what](given)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ alone       one seed, all cores or the whole GPU
 processes   a process for each seed; on a CPU each has its share of the cores
 vmap        one program, the seeds as a leading axis of the parameters
 map         one program, the seeds one after another
+mesh        one program, a virtual device for each seed, on a CPU: a mesh along `seed`, not `data`
 
 Each line is the median over repetitions of the seconds that one step of one seed takes, in the
 same run of this script, and its ratio to `alone`. That all give the same training is a test
@@ -17,6 +18,7 @@ import argparse
 import dataclasses
 import os
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import common
@@ -27,6 +29,8 @@ def child(given: dict[str, Any]) -> None:
   way, seeds, steps = given["way"], given["seeds"], given["steps"]
   if given["cores"]:
     os.sched_setaffinity(0, given["cores"])
+  if way == "mesh":
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={seeds}"
   import jax
   import numpy as np
 
@@ -34,30 +38,53 @@ def child(given: dict[str, Any]) -> None:
   from resnet_jax import config as config_lib
   from resnet_jax import steps as steps_lib
 
-  compilation.use_cache()
+  compilation.set_up()
   run = setup.setup(config_lib.load_file(given["config"]))
-  shape = run.dataset.info.shape
+  shape, examples = run.dataset.info.shape, run.train
   task = lambda seed: dataclasses.replace(run.task, seed=seed, batch_sharding=None)
   init = lambda seed: steps_lib.init(task(seed), shape)
-  train = lambda seed, state, count: steps_lib.dispatch(task(seed), steps)(state, run.train, count)
+  train = lambda seed, state, *shared: steps_lib.dispatch(task(seed), steps)(state, *shared)
   if way == "vmap":
-    init, train = jax.vmap(init), jax.vmap(train, (0, 0, None))
+    init, train = jax.vmap(init), jax.vmap(train, (0, 0, None, None))
   elif way == "map":
     one_init, one_train = init, train
     init = lambda all_seeds: jax.lax.map(one_init, all_seeds)
-    train = lambda all_seeds, states, count: jax.lax.map(
-      lambda pair: one_train(*pair, count), (all_seeds, states)
+    train = lambda all_seeds, states, *shared: jax.lax.map(
+      lambda pair: one_train(*pair, *shared), (all_seeds, states)
     )
-  numbers = np.arange(seeds) if way in ("vmap", "map") else 0
+  elif way == "mesh":
+    mesh = jax.sharding.Mesh(jax.devices(), ("seed",))
+    init, train = on_each_device(init, mesh, 1), on_each_device(train, mesh, 2)
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    examples = jax.device_put(jax.device_get(examples), everywhere)
+  numbers = 0 if way in ("alone", "processes") else np.arange(seeds)
   states, dispatch = jax.jit(init)(numbers), jax.jit(train)
   for _ in range(2):
-    states, _ = jax.block_until_ready(dispatch(numbers, states, np.int32(1)))
+    states, _ = jax.block_until_ready(dispatch(numbers, states, examples, np.int32(1)))
 
   def measure(_) -> None:
     nonlocal states
-    states, _ = jax.block_until_ready(dispatch(numbers, states, np.int32(steps)))
+    states, _ = jax.block_until_ready(dispatch(numbers, states, examples, np.int32(steps)))
 
   common.serve({}, measure)
+
+
+def on_each_device(function: Callable, mesh: Any, own: int) -> Callable:
+  """The function over a mesh along `seed`: the first `own` arguments are its own."""
+  import jax
+  from jax.sharding import PartitionSpec
+
+  def on_one(*arguments):
+    mine = jax.tree.map(lambda leaf: leaf[0], arguments[:own])
+    return jax.tree.map(lambda leaf: leaf[None], function(*mine, *arguments[own:]))
+
+  return lambda *arguments: jax.shard_map(
+    on_one,
+    mesh=mesh,
+    in_specs=(PartitionSpec("seed"),) * own + (PartitionSpec(),) * (len(arguments) - own),
+    out_specs=PartitionSpec("seed"),
+    check_vma=False,
+  )(*arguments)
 
 
 def measure(way: str, given: argparse.Namespace) -> list[float]:
@@ -87,7 +114,8 @@ def main() -> None:
   parser.add_argument("--seeds", type=int, default=2, help="as many as there are cores, or more")
   parser.add_argument("--steps", type=int, default=40, help="in one repetition")
   given = parser.parse_args()
-  found = {way: measure(way, given) for way in ("alone", "processes", "vmap", "map")}
+  ways = ["alone", "processes", "vmap", "map"] + ([] if common.machine()["gpu"] else ["mesh"])
+  found = {way: measure(way, given) for way in ways}
   base = statistics.median(found["alone"])
   rows = [
     [way, common.spread(seconds, scale=1e3), f"{base / statistics.median(seconds):.2f}"]

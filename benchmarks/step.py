@@ -20,6 +20,7 @@ import argparse
 import importlib.util
 import math
 import statistics
+import sys
 from typing import Any
 
 import common
@@ -84,13 +85,19 @@ def measure(net: str, given: argparse.Namespace, gpu: bool) -> dict[str, dict[st
       way: common.Child(__file__, arguments | {"way": ways[way].removeprefix("eager+")})
       for way in together
     }
-    with common.children(started) as about:
-      parameters |= {one["parameters"] for one in about.values()}
-      for _ in range(given.repeats):
-        for what in ("train", "infer"):
-          for way, process in started.items():
-            process.begin(what)
-            found[way][what].append(1e3 * process.seconds() / given.steps)
+    try:
+      with common.children(started) as about:
+        parameters |= {one["parameters"] for one in about.values()}
+        for _ in range(given.repeats):
+          for what in ("train", "infer"):
+            for way, process in started.items():
+              process.begin(what)
+              found[way][what].append(1e3 * process.seconds() / given.steps)
+    except common.Ended as error:
+      print(f"{net}: {', '.join(together)}: {error}", file=sys.stderr)
+      found = {way: times for way, times in found.items() if way not in together}
+  if not found:
+    raise SystemExit(f"{net}: no way has run")
   if len(parameters) != 1:
     raise SystemExit(f"{net}: the ways differ in their number of parameters: {sorted(parameters)}")
   return found
