@@ -2,16 +2,19 @@
 
     python benchmarks/pod.py [--json=FILE]
 
-The all-reduces are counted in the step that XLA compiles for 8 devices, whatever these are; all
-else is a model, whose assumptions are printed with it, and nothing of it is measured.
+The all-reduces are counted in the step that XLA compiles for 8 devices, whatever these are; shares
+of the peak and launches of an H200 were measured on one (results/gpu); all else is a model, whose
+assumptions are printed with it.
 
-compute    3 x 2 x multiply-adds x images of a chip / (peak x share of the peak)
+alone      3 x 2 x multiply-adds x images of a chip / (peak x its share): what one chip takes
+           for the whole batch, divided by the chips
+compute    that, but no less than its launches of kernels and copies take, however few the images
 gradients  2 (n-1)/n x bytes / bandwidth, and a latency for each all-reduce; they may hide behind
            the computation of earlier layers
 BN         a latency for each all-reduce of its statistics, forward and backward; the next layer
            waits for it, so that nothing hides it. None where norm.group_size divides the images
            of a chip, and the statistics are those of a group
-efficiency compute / (compute + BN + gradients), and with the gradients hidden
+efficiency alone / (compute + BN + gradients), and with the gradients hidden
 """
 
 import os
@@ -32,24 +35,26 @@ class Machine(NamedTuple):
   peak: float  # FLOP/s in bfloat16, dense, as the vendor has it
   bandwidth: float  # bytes/s of an all-reduce a chip, of the vendor's figure what is usually seen
   latency: float  # seconds of a small all-reduce over all chips
+  launch: float  # seconds that a launch takes at the least
 
 
 class Net(NamedTuple):
-  """A net of common.NETS, its batch on each machine, and the share of the peak assumed for it."""
+  """A net of common.NETS, and for each machine its batch and the share of the peak it reaches."""
 
   name: str
   batches: tuple[int, int]
-  share: float  # narrow layers (16 to 64 channels) leave most of a matrix unit idle
+  shares: tuple[float, float]  # narrow layers (16 to 64 channels) leave most of a matrix unit idle
+  launches: int  # of kernels and copies, a step on an H200
 
 
 MACHINES = (
-  Machine("8 H200 (NVLink)", 8, 989e12, 0.8 * 450e9, 15e-6),
-  Machine("v5e-256 (16x16 torus)", 256, 197e12, 0.8 * 100e9, 40e-6),
+  Machine("8 H200 (NVLink)", 8, 989e12, 0.8 * 450e9, 15e-6, 2e-6),
+  Machine("v5e-256 (16x16 torus)", 256, 197e12, 0.8 * 100e9, 40e-6, 0.0),
 )
 NETS = (
-  Net("resnet110", (128, 2048), 0.05),
-  Net("preact1001", (128, 2048), 0.08),
-  Net("resnet50", (256, 8192), 0.35),
+  Net("resnet110", (128, 2048), (0.017, 0.05), 3517),
+  Net("preact1001", (128, 2048), (0.011, 0.08), 29899),
+  Net("resnet50", (256, 8192), (0.134, 0.35), 1882),
 )
 BATCH = 64  # of the step that is compiled; its all-reduces do not depend on it
 _SIZES = {"pred": 1, "u8": 1, "s8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
@@ -120,19 +125,21 @@ def multiply_adds(net: str) -> float:
   return found["multiply_adds"]
 
 
-def efficiencies(net: Net, machine: Machine, batch: int, macs: float, whole, local) -> list[str]:
-  """A row of the table."""
-  compute = 6 * macs * batch / machine.chips / (machine.peak * net.share)
+def efficiencies(net: Net, index: int, macs: float, whole, local) -> list[str]:
+  """A row of a machine's table."""
+  machine, batch = MACHINES[index], net.batches[index]
+  alone = 6 * macs * batch / machine.chips / (machine.peak * net.shares[index])
+  compute = max(alone, net.launches * machine.launch)
   wire = 2 * (machine.chips - 1) / machine.chips * sum(local) / machine.bandwidth
   gradients = wire + len(local) * machine.latency
   waiting = (len(whole) - len(local)) * machine.latency
   shares = [
-    compute / (compute + waiting + gradients),
-    compute / (max(compute, gradients) + waiting),
-    compute / (compute + gradients),
-    compute / max(compute, gradients),
+    alone / (compute + waiting + gradients),
+    alone / (max(compute, gradients) + waiting),
+    alone / (compute + gradients),
+    alone / max(compute, gradients),
   ]
-  times = [f"{1000 * seconds:.2f}" for seconds in (compute, gradients, waiting)]
+  times = [f"{1000 * seconds:.2f}" for seconds in (alone, compute, gradients, waiting)]
   return [net.name, str(batch), *times, *(f"{share:.0%}" for share in shares)]
 
 
@@ -147,16 +154,15 @@ def main() -> None:
     rows.append([net.name, *map(str, numbers)])
   head = ["", "MB a step", "all-reduces of gradients", "of BN's statistics"]
   common.table("counted in the compiled step", head, rows)
-  head = ["", "batch", "compute, ms", "gradients", "BN", "efficiency", "hidden"]
+  head = ["", "batch", "alone, ms", "compute", "gradients", "BN", "efficiency", "hidden"]
   head += ["local BN", "local BN, hidden"]
   for index, machine in enumerate(MACHINES):
-    rows = [
-      efficiencies(net, machine, net.batches[index], *numbers) for net, numbers in counted.items()
-    ]
-    shares = ", ".join(f"{net.name} {net.share:.0%}" for net in NETS)
+    rows = [efficiencies(net, index, *numbers) for net, numbers in counted.items()]
+    shares = ", ".join(f"{net.name} {net.shares[index]:.1%}" for net in NETS)
     common.table(
       f"{machine.name}, assumed: {machine.peak / 1e12:.0f} TFLOP/s of which {shares}; "
-      f"{machine.bandwidth / 1e9:.0f} GB/s a chip, {1e6 * machine.latency:.0f} us an all-reduce",
+      f"{machine.bandwidth / 1e9:.0f} GB/s a chip, {1e6 * machine.latency:.0f} us an all-reduce, "
+      f"{1e6 * machine.launch:.0f} us a launch",
       head,
       rows,
     )

@@ -130,14 +130,15 @@ def _train(config) -> None:
 
 
 def _evaluate(config) -> None:
-  from resnet_jax import testing
+  from resnet_jax import peers, testing
 
-  testing.evaluate(
-    config,
-    [str(_WORKDIR.value), *_ENSEMBLE.value],
-    _CHECKPOINT.value,
-    _PREDICTIONS.value,
-    testing.Test(_TEST.value, _PRECISE_BN.value),
+  with peers.Lookout():
+    testing.evaluate(
+      config,
+      [str(_WORKDIR.value), *_ENSEMBLE.value],
+      _CHECKPOINT.value,
+      _PREDICTIONS.value,
+      testing.Test(_TEST.value, _PRECISE_BN.value),
   )
 
 

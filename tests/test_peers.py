@@ -77,12 +77,25 @@ def test_equal_weights_make_the_same_errors(tmp_path):
   assert len(found) == 1
 
 
+# ReLUs whose inputs round to the other side of zero change the gradients by far more than rounding
+# does, on one device against float64 as well (results/README.md); what processes change shows
+# without such.
+SMOOTH = """
+from flax import linen
+from configs.resnet import get_config
+linen.relu = linen.softplus
+"""
+
+
 @pytest.mark.slow
 def test_gradients_of_one_step_are_those_of_one_process(tmp_path):
-  finished(start(tmp_path, 1, "one", *flags(steps=1), devices=1))
-  finished(start(tmp_path, 2, "two", *flags(steps=1)))
-  for one, two in zip(momentum(tmp_path / "one"), momentum(tmp_path / "two"), strict=True):
-    np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5 * abs(one).max())
+  (tmp_path / "smooth.py").write_text(SMOOTH)
+  net = f"--config={tmp_path / 'smooth.py'}:{NET.partition(':')[2]}"
+  finished(start(tmp_path, 1, "one", *flags(steps=1), net=net, devices=1))
+  for processes in (2, 4):
+    finished(start(tmp_path, processes, f"{processes}", *flags(steps=1), net=net))
+    pairs = zip(momentum(tmp_path / "one"), momentum(tmp_path / f"{processes}"), strict=True)
+    assert max(np.linalg.norm(many - one) / np.linalg.norm(one) for one, many in pairs) < 1e-5
 
 
 @pytest.mark.slow
@@ -145,6 +158,18 @@ def test_one_that_is_lost_brings_the_other_down_by_name(tmp_path, lost, how):
   assert re.search(
     rf"error: process {lost} of 2 \(host \S+\).*run it again", running.said(1 - lost)
   )
+
+
+@pytest.mark.slow
+def test_one_that_is_lost_in_an_evaluation_brings_the_other_down_by_name(tmp_path):
+  finished(start(tmp_path, 1, "run", *flags(steps=1), devices=1))
+  before = set((tmp_path / "cache").iterdir())
+  endless = ["--mode=eval", "--precise_bn=1000000"]
+  running = start(tmp_path, 2, "run", *endless, net="--verbosity=-1")
+  assert running.until(lambda: set((tmp_path / "cache").glob("jit__lambda*")) - before)
+  running.all[1].kill()
+  assert running.all[0].wait(120) == 75
+  assert re.search(r"error: process 1 of 2 \(host \S+\).*run it again", running.said())
 
 
 @pytest.mark.slow
