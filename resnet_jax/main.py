@@ -139,7 +139,7 @@ def _evaluate(config) -> None:
       _CHECKPOINT.value,
       _PREDICTIONS.value,
       testing.Test(_TEST.value, _PRECISE_BN.value),
-  )
+    )
 
 
 def _describe(config) -> None:
