@@ -4,12 +4,14 @@ Both take the same steps whatever was interrupted, since the examples of a step 
 the run's seed and the step alone.
 """
 
+import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from resnet_jax import steps
 from resnet_jax.data import order
@@ -44,6 +46,70 @@ class Resident:
 
   def close(self) -> None:
     """Nothing is held."""
+
+
+class Seeds:
+  """Several seeds of one run, on a mesh along `seed` and `data`: each on its share of the devices.
+
+  The batches of each are spread over its devices; nothing passes from seed to seed.
+  """
+
+  def __init__(self, runs: Sequence[Setup]):
+    self._runs, task = runs, runs[0].task
+    self._devices = np.asarray(jax.devices()).reshape(len(runs), -1)
+    mesh = Mesh(self._devices, ("seed", "data"))
+    of_each, shared = PartitionSpec("seed"), PartitionSpec()
+    self._of_each = NamedSharding(mesh, of_each)
+    self._seeds = self._spread([run.task.seed for run in runs])
+    self._examples = jax.device_put(runs[0].train, NamedSharding(mesh, shared))
+    self._states: Any = None  # of all, on a leading axis
+
+    def of_one(seed, state, examples, count):
+      seed, state, count = jax.tree.map(lambda leaf: leaf[0], (seed, state, count))
+      spread = NamedSharding(jax.sharding.get_abstract_mesh(), PartitionSpec("data"))
+      own = dataclasses.replace(task, seed=seed, batch_sharding=spread)
+      taken = steps.dispatch(own, MOST)(state, examples, count)
+      return jax.tree.map(lambda leaf: leaf[None], taken)
+
+    self._dispatch = jax.jit(
+      jax.shard_map(
+        of_one,
+        in_specs=(of_each, of_each, shared, of_each),
+        out_specs=of_each,
+        mesh=mesh,
+        axis_names={"seed"},
+        check_vma=False,
+      ),
+      donate_argnums=1,
+    )
+
+  def advance(
+    self, states: Sequence[steps.TrainState], counts: Sequence[int]
+  ) -> list[tuple[steps.TrainState, dict[str, Any]]]:
+    """Takes `counts` steps of each, none or at most `MOST`, as `Resident.advance` does of one.
+
+    The states must be those that the last call returned.
+    """
+    if self._states is None:
+      self._states = jax.tree.map(lambda *leaves: self._spread(leaves), *jax.device_get(states))
+    self._states, measured = self._dispatch(
+      self._seeds, self._states, self._examples, self._spread(np.asarray(counts, np.int32))
+    )
+    measured = jax.device_get(measured)
+    return [
+      (self._own(number), {key: value[number][:count] for key, value in measured.items()})
+      for number, count in enumerate(counts)
+    ]
+
+  def _spread(self, values) -> jax.Array:
+    """A value for each seed, on its devices."""
+    return jax.device_put(np.stack(values), self._of_each)
+
+  def _own(self, number: int) -> steps.TrainState:
+    """The state of one seed, on all devices."""
+    first = self._devices[number, 0]
+    pick = lambda leaf: next(s.data[0] for s in leaf.addressable_shards if s.device == first)
+    return jax.device_put(jax.tree.map(pick, self._states), self._runs[number].replicated)
 
 
 class Streamed:

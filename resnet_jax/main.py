@@ -1,6 +1,7 @@
 """Trains, evaluates or describes the run that a config file names.
 
     python -m resnet_jax.main --config=configs/preact1001.py:digits --workdir=runs/digits
+    python -m resnet_jax.main --config=configs/resnet.py:depth=20 --workdir=runs/four --seeds=4
     python -m resnet_jax.main --config=configs/resnet.py:depth=56 --mode=describe
     python -m resnet_jax.main --mode=eval --workdir=runs/digits --predictions=digits.npz
 
@@ -41,6 +42,12 @@ _PRECISE_BN = flags.DEFINE_integer(
 _ENSEMBLE = flags.DEFINE_list(
   "ensemble", [], "With --mode=eval: more workdirs, whose probabilities are averaged with it."
 )
+_SEEDS = flags.DEFINE_integer(
+  "seeds",
+  None,
+  "Train so many seeds at once, each on its share of the devices, in WORKDIR/seed0, seed1 ...",
+  lower_bound=1,
+)
 _COORDINATOR = flags.DEFINE_string(
   "coordinator", None, "Of a run of several processes: HOST:PORT of the first, a free port there."
 )
@@ -51,7 +58,7 @@ _DEVICES = flags.DEFINE_integer(
 )
 _PROFILE = flags.DEFINE_bool("profile", False, "Record a trace of a few steps in WORKDIR/profile.")
 # The flags that belong to one mode; under another they would do nothing, which is refused.
-_MODES = {"json": "describe", "profile": "train"} | dict.fromkeys(
+_MODES = {"json": "describe", "profile": "train", "seeds": "train"} | dict.fromkeys(
   ("checkpoint", "predictions", "test", "precise_bn", "ensemble"), "eval"
 )
 
@@ -124,9 +131,14 @@ def _start() -> None:
 
 
 def _train(config) -> None:
-  from resnet_jax import train
+  from resnet_jax import seeds, train
 
-  train.train(config, str(_WORKDIR.value), profile=_PROFILE.value)
+  if _SEEDS.value is None:
+    train.train(config, str(_WORKDIR.value), profile=_PROFILE.value)
+  elif _PROFILE.value:
+    raise UserError("--profile records one run; leave --seeds out")
+  else:
+    seeds.train_all(config, str(_WORKDIR.value), _SEEDS.value)
 
 
 def _evaluate(config) -> None:

@@ -103,9 +103,14 @@ def own() -> Mesh:
   return Mesh(np.asarray(jax.local_devices()), ("data",))
 
 
-def check(batch_size: int) -> None:
-  """Raises a UserError where the devices cannot share a batch of that size."""
-  devices = jax.device_count()
+def check(batch_size: int, seeds: int = 1) -> None:
+  """Raises a UserError where seeds cannot share the devices, or a seed's devices its batch."""
+  devices, rest = divmod(jax.device_count(), seeds)
+  if rest or not devices:
+    raise UserError(
+      f"--seeds={seeds}: {jax.device_count()} devices cannot be shared equally by so many; "
+      "resnet_jax.sweep without --together gives each seed a process"
+    )
   if batch_size % devices:
     below = batch_size - batch_size % devices
     near = [size for size in (below, below + devices) if size]

@@ -115,6 +115,31 @@ class Progress:
       self.message(f"step {step}/{self.total}  {values}")
 
 
+class OfSeed:
+  """What one of several seeds says, under its name; of steps and phases the first alone tells."""
+
+  def __init__(self, progress: Progress, seed: int, first: bool):
+    self._progress, self._seed, self._first = progress, seed, first
+
+  def phase(self, text: str) -> None:
+    """As of `Progress`."""
+    if self._first:
+      self._progress.phase(text)
+
+  def message(self, text: str) -> None:
+    """As of `Progress`."""
+    self._progress.message(f"seed {self._seed}: {text}")
+
+  def warn(self, text: str) -> None:
+    """As of `Progress`."""
+    self._progress.warn(f"seed {self._seed}: {text}")
+
+  def update(self, step: int, loss: float, error: float, images_per_second: float) -> None:
+    """As of `Progress`."""
+    if self._first:
+      self._progress.update(step, loss, error, images_per_second)
+
+
 def clock(seconds: float) -> str:
   """Seconds as 1:02:03 or 2:03."""
   minutes, seconds = divmod(round(seconds), 60)

@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import time
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -27,6 +28,7 @@ from resnet_jax.setup import Setup, check, plan, setup
 
 DISPATCH_SECONDS = 2.0  # how long one should take, so that a signal is heeded soon
 PROFILED = 5  # steps in a trace, if no evaluation comes between
+Advanced = tuple[steps.TrainState, dict[str, Any], float]  # a state, each step's metrics, seconds
 OF_A_HOST = {"data.dir", "data.workers"}  # what processes may have each their own way
 
 
@@ -53,18 +55,20 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     if several:
       values = config_lib.leaves(config)
       peers.refuse_other({f"config.{key}": values[key] for key in values.keys() - OF_A_HOST})
-    old = peers.lead(lambda: _enter(path, config, stack))
+    old = peers.lead(lambda: enter(path, config, stack))
     run = setup(config)
     if not several:
       stack.enter_context(stop)
     progress = Progress(run.durations.steps, process=jax.process_index() if several else None)
     loop = Loop(run, path, stop, stack.enter_context(progress), lookout, profile)
-    stack.enter_context(contextlib.closing(loop.feed))
+    own_feed = feed.build(run, progress.warn, lookout.each)
+    stack.enter_context(contextlib.closing(own_feed))
     loop.restore(old and config_lib.from_json(old))
-    return loop.run()
+    (result,) = take_turns([loop], lambda states, counts: [own_feed.advance(*states, *counts)])
+    return result
 
 
-def _enter(path: pathlib.Path, config, stack: contextlib.ExitStack) -> dict[str, Any] | None:
+def enter(path: pathlib.Path, config, stack: contextlib.ExitStack) -> dict[str, Any] | None:
   """Takes hold of the workdir; returns the config of the run that is there, as JSON."""
   old = workdir.read_config(path)
   if old is None:
@@ -73,6 +77,44 @@ def _enter(path: pathlib.Path, config, stack: contextlib.ExitStack) -> dict[str,
     workdir.refuse_changes(old, config)
   stack.enter_context(workdir.lock(path))
   return old and config_lib.to_json(old)
+
+
+def take_turns(loops: Sequence["Loop"], advance: Callable) -> list[dict[str, Any]]:
+  """Brings runs to their ends, side by side; returns their results.
+
+  Args:
+    loops: the runs.
+    advance: `(states, counts)` to, for each run, its state after that many steps, of which none
+      may be asked for, and the metrics of each step.
+
+  Raises:
+    Preempted: a signal; all have saved.
+    Diverged: at least one has; the others have come to their ends.
+  """
+  turns = [loop.turns() for loop in loops]
+  results: list[dict[str, Any]] = [{} for _ in loops]
+  given: list[Any] = [None for _ in loops]
+  running, raised = set(range(len(loops))), list[Preempted | Diverged]()
+  while True:
+    counts = [0 for _ in loops]
+    for number in sorted(running):
+      try:
+        counts[number] = turns[number].send(given[number])
+        continue
+      except StopIteration as end:
+        results[number] = end.value
+      except (Preempted, Diverged) as error:
+        raised.append(error)
+      running.remove(number)
+    if not running:
+      break
+    begin = time.monotonic()
+    advanced = advance([loop.state for loop in loops], counts)
+    seconds = time.monotonic() - begin
+    given = [(state, measured, seconds) for state, measured in advanced]
+  if raised:
+    raise min(raised, key=lambda error: isinstance(error, Diverged))
+  return results
 
 
 class Loop:
@@ -84,7 +126,6 @@ class Loop:
     self.here = run.own()
     self.record = record_lib.build(path, run, progress, peers.first())
     self.position = Position(data=run.dataset.fingerprint)
-    self.feed = feed.build(run, progress.warn, lookout.each)
     self.evaluated: evaluation.Evaluation | None = None  # the last, if it was made here
 
   def restore(self, old) -> None:
@@ -141,8 +182,8 @@ class Loop:
         "undo the change or take a new --workdir"
       )
 
-  def run(self) -> dict[str, Any]:
-    """From where the run stands to its end."""
+  def turns(self) -> Generator[int, Advanced, dict[str, Any]]:
+    """From where the run stands to its end: yields counts of steps, is sent what they gave."""
     durations, position = self.setup.durations, self.position
     self.progress.phase("compiling")
     count, warm = 1, False
@@ -155,7 +196,8 @@ class Loop:
       count = min(max(count, PROFILED) if trace else count, min(ends) - position.step, feed.MOST)
       count = self._agree(count)
       with self._trace() if trace else contextlib.nullcontext():
-        seconds = self._advance(count)
+        self.state, measured, seconds = yield count
+      self._take(count, measured, seconds)
       # The first dispatch compiled: only the later ones tell how fast a step is.
       count = max(1, int(DISPATCH_SECONDS * count / seconds)) if warm else 1
       warm = True
@@ -172,16 +214,13 @@ class Loop:
     self.progress.message(f"recording a trace in {self.path / 'profile'}")
     return jax.profiler.trace(str(self.path / "profile"))
 
-  def _advance(self, count: int) -> float:
-    """Takes `count` steps; returns their seconds.
+  def _take(self, count: int, measured: dict[str, Any], seconds: float) -> None:
+    """Counts and writes what `count` steps gave.
 
     Raises:
       Diverged: a step of these left something not finite.
     """
     position, batch_size = self.position, self.setup.task.batch_size
-    begin = time.monotonic()
-    self.state, measured = self.feed.advance(self.state, count)
-    seconds = time.monotonic() - begin
     for loss, wrong, finite in zip(
       measured["loss"], measured["wrong"], measured["finite"], strict=True
     ):
@@ -196,7 +235,6 @@ class Loop:
     self.progress.update(
       position.step, float(measured["loss"].mean()), error, count * batch_size / seconds
     )
-    return seconds
 
   def _log_training(self, images_per_second: float) -> None:
     position, count = self.position, self.position.step - self.position.logged

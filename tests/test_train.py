@@ -246,13 +246,13 @@ def test_divergence_in_evaluation_is_told_too(tmp_path, repository, monkeypatch)
 def test_a_run_that_goes_on_says_that_it_is_running(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   found = []
-  advance = train.Loop._advance
+  take = train.Loop._take
 
-  def spy(loop, count):
+  def spy(loop, *given):
     found.append(json.loads((tmp_path / "run" / "result.json").read_text())["status"])
-    return advance(loop, count)
+    take(loop, *given)
 
-  monkeypatch.setattr(train.Loop, "_advance", spy)
+  monkeypatch.setattr(train.Loop, "_take", spy)
   assert train.train(tiny(), tmp_path / "run")["status"] == "done"
   assert set(found) == {"running"}
 

@@ -42,6 +42,11 @@ _LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Where th
 _SLURM = flags.DEFINE_string(
   "slurm", "", "With --launcher=slurm: what a run needs, as partition=gpu,gpus_per_node=1."
 )
+_TOGETHER = flags.DEFINE_bool(
+  "together",
+  False,
+  "Train all seeds of a row in one process, each on its share of the devices.",
+)
 _SHARD = flags.DEFINE_string("shard", "1/1", "With 2/3, the second third of the runs alone.")
 
 
@@ -54,6 +59,8 @@ def parse(argv: list[str]) -> list[str]:
       raise UserError(f"{rest[1]!r} is not a flag; settings are written --config.key=value")
     if _SLURM.value and _LAUNCHER.value != "slurm":
       raise UserError("--slurm belongs to --launcher=slurm")
+    if _TOGETHER.value and _LAUNCHER.value == "slurm":
+      raise UserError("--together belongs to --launcher=local")
     settings(argv)
     return argv
   except (UserError, flags.Error) as error:
@@ -98,13 +105,17 @@ def _sweep(shared: dict[str, Any]) -> None:
 
   from resnet_jax.sweep import devices, estimate
 
-  folder, slots = pathlib.Path(_WORKDIR.value), devices.slots(_JOBS.value)
+  jobs = _JOBS.value or (1 if _TOGETHER.value else None)
+  folder, slots = pathlib.Path(_WORKDIR.value), devices.slots(jobs)
   if _DRY_RUN.value:
     devices.occupy(slots[0])  # to measure what a run will take
   else:  # the runs need the accelerator's memory
     jax.config.update("jax_platforms", "cpu")
   plan = plan_lib.read(_CONFIG.value, shared, _SEEDS.value)
-  configs = _select(plan_lib.check(plan, folder))
+  configs = plan_lib.check(plan, folder)
+  if _TOGETHER.value:
+    configs = {plan.together(run): config for run, config in configs.items()}
+  configs = _select(configs)
   if _DRY_RUN.value:
     compilation.set_up()
     print(estimate.to_text(configs, len(slots)))
@@ -129,7 +140,8 @@ def _select(configs: dict[Run, Any]) -> dict[Run, Any]:
   if not match or not 1 <= int(match[1]) <= int(match[2]):
     raise UserError(f"--shard={_SHARD.value!r} is no share; write 1/2 and, elsewhere, 2/2")
   wanted = [run for run in configs if not _GROUPS.value or run.row.group in _GROUPS.value]
-  shared = wanted[int(match[1]) - 1 :: int(match[2])]
+  commands = list(dict.fromkeys(run.command for run in wanted))[int(match[1]) - 1 :: int(match[2])]
+  shared = [run for run in wanted if run.command in commands]
   if not shared:
     raise UserError(f"--shard={_SHARD.value!r}: {len(wanted)} runs are fewer than the shares")
   return {run: configs[run] for run in shared}

@@ -29,7 +29,10 @@ def slots(jobs: int | None) -> list[Slot]:
   """
   if importlib.util.find_spec("libtpu") and os.environ.get("JAX_PLATFORMS", "tpu")[:3] == "tpu":
     if (jobs or 1) > 1:
-      raise UserError(f"--jobs={jobs}: a run takes all of a host's TPU; write --jobs=1")
+      raise UserError(
+        f"--jobs={jobs}: a run takes all of a host's TPU; write --jobs=1, "
+        "and --together to have all seeds of a row on it at once"
+      )
     return [Slot({})]
   if gpus := _gpus():
     jobs = jobs or len(gpus)

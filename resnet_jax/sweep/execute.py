@@ -40,10 +40,13 @@ def start(run: Run, slot: Slot) -> subprocess.Popen:
   return process
 
 
-def settle(run: Run, code: int) -> None:
-  """Records why a run that ended with this exit code failed, where it did."""
+def settle(run: Run, code: int, log: pathlib.Path | None = None) -> None:
+  """Records why a run whose process ended with this exit code failed, where it did.
+
+  `log` is what the process printed, if it was that of another run as well.
+  """
   if code not in (0, *STOPPED) and not status.read(run).finished:  # diverged is no failure
-    metrics.write_json(run.failure, {"code": code, "reason": _reason(run.log, code)})
+    metrics.write_json(run.failure, {"code": code, "reason": _reason(log or run.log, code)})
 
 
 def _reason(log: pathlib.Path, code: int) -> str:

@@ -18,7 +18,7 @@ POLL_SECONDS = 1.0
 
 
 class Job(NamedTuple):
-  """A run that this process has started."""
+  """A run that this process has started, and with it all runs of the same command."""
 
   run: Run
   process: subprocess.Popen
@@ -34,7 +34,7 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
   Raises:
     Preempted: SIGTERM, SIGINT or SIGUSR2; the runs have saved and can go on.
   """
-  ended: set[Run] = set()
+  ended: set[tuple[str, ...]] = set()  # commands
   free, jobs = list(slots), list[Job]()
   with StopRequest() as stop, Table(runs) as table:
     try:
@@ -42,31 +42,39 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
         for job in [job for job in jobs if job.process.poll() is not None]:
           jobs.remove(job)
           free.append(job.slot)
-          execute.settle(job.run, job.process.returncode)
+          _settle(job, runs)
           stopped = job.process.returncode in execute.STOPPED  # and not by us: once more
           if not stopped and status.read(job.run).state != "running":  # nor is it another's
-            ended.add(job.run)
+            ended.add(job.run.command)
         found = {run: status.read(run) for run in runs}
         table.update(found)
-        ours = {job.run for job in jobs}
-        left = [run for run in runs if run not in ours | ended and not found[run].finished]
-        elsewhere = [run for run in left if found[run].state == "running"]
-        startable = [run for run in left if found[run].state != "running"]
+        taken = {job.run.command for job in jobs} | ended
+        left = [run for run in runs if run.command not in taken and not found[run].finished]
+        elsewhere = {run.command for run in left if found[run].state == "running"}
+        first = {run.command: run for run in reversed(left) if run.command not in elsewhere}
+        startable = [run for run in left if run is first.get(run.command)]
         if not left and not jobs:
           return found
         for run in startable[: max(0, len(free) - len(elsewhere))]:
           jobs.append(Job(run, execute.start(run, free[0]), free.pop(0)))
         time.sleep(POLL_SECONDS)
     finally:
-      _stop(jobs, table)
+      _stop(jobs, runs, table)
   raise Preempted(f"stopped by {stop.received}; the same command goes on")
 
 
-def _stop(jobs: list[Job], table: Table) -> None:
+def _settle(job: Job, runs: Sequence[Run]) -> None:
+  """Records why the runs of a job that has ended failed, where they did."""
+  for run in runs:
+    if run.command == job.run.command:
+      execute.settle(run, job.process.wait(), job.run.log)
+
+
+def _stop(jobs: list[Job], runs: Sequence[Run], table: Table) -> None:
   """Lets the runs save and leave."""
   if jobs:
     table.message(f"waiting for {len(jobs)} runs to save")
   for job in jobs:
     job.process.send_signal(signal.SIGTERM)
   for job in jobs:
-    execute.settle(job.run, job.process.wait())
+    _settle(job, runs)

@@ -49,7 +49,7 @@ class Run:
   row: Row
   seed: int
   workdir: pathlib.Path
-  command: tuple[str, ...]  # arguments of the interpreter
+  command: tuple[str, ...]  # arguments of the interpreter; runs of one command are one process
   log: pathlib.Path
 
   @property
@@ -81,12 +81,25 @@ class Plan:
     return ((seed, row) for row in self.rows for seed in row.seeds)
 
   def _run(self, folder: pathlib.Path, row: Row, seed: int) -> Run:
-    values = {**self.settings, **row.overrides, "seed": seed}
     place = folder / row.slug / f"seed{seed}"
-    settings = (f"--config.{key}={value}" for key, value in values.items())
-    command = ("-m", "resnet_jax.main", f"--config={self.base}", *settings)
     log = folder / "logs" / f"{row.slug}-seed{seed}.txt"
-    return Run(row, seed, place, (*command, f"--workdir={place}"), log)
+    return Run(row, seed, place, self._command(row, seed, place), log)
+
+  def _command(self, row: Row, seed: int, place: pathlib.Path, *more: str) -> tuple[str, ...]:
+    values = {**self.settings, **row.overrides, "seed": seed}
+    settings = (f"--config.{key}={value}" for key, value in values.items())
+    return (
+      *("-m", "resnet_jax.main", f"--config={self.base}"),
+      *settings,
+      f"--workdir={place}",
+      *more,
+    )
+
+  def together(self, run: Run) -> Run:
+    """The run, of one command that trains all seeds of its row."""
+    seeds = run.row.seeds
+    command = self._command(run.row, seeds[0], run.workdir.parent, f"--seeds={len(seeds)}")
+    return dataclasses.replace(run, command=command)
 
   def config(self, run: Run) -> ml_collections.ConfigDict:
     """The config of a run.

@@ -37,8 +37,11 @@ def sweep(tmp_path, repository):
   """Starts the small sweep in a folder."""
   (tmp_path / "mine.py").write_text(SWEEP)
 
-  def start(folder, *flags, config=tmp_path / "mine.py"):
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "c")}
+  def start(folder, *flags, config=tmp_path / "mine.py", devices=1):
+    environment = os.environ | {
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+      "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "c"),
+    }
     return subprocess.Popen(
       [sys.executable, "-m", "resnet_jax.sweep", f"--config={config}", f"--workdir={folder}"]
       + [*SHORT, *flags],
@@ -191,3 +194,32 @@ def test_a_dry_run_tells_sizes_and_times_and_leaves_nothing(tmp_path, sweep):
   assert int(conv[3].replace(",", "")) > 75002
   assert re.search(r"4 runs, 2 at a time: about \d+:\d\d", output)
   assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+def test_all_seeds_of_a_row_in_one_process(tmp_path, sweep):
+  folder = tmp_path / "w"
+  process = sweep(folder, "--together", devices=2)
+  while measured(folder) < 30 and process.poll() is None:
+    time.sleep(0.1)
+  process.send_signal(signal.SIGTERM)
+  code, output = finish(process)
+  assert code == 75, output
+  code, output = finish(sweep(folder, "--together", devices=2))
+  assert code == 0, output
+  assert {path.name for path in (folder / "logs").iterdir()} == {
+    "original-seed0.txt",
+    "conv-seed0.txt",
+  }
+  assert measured(folder) == 4 * (20 + 4)
+  before = page(folder / "report")
+  assert finish(sweep(folder))[0] == 0  # each on its own: nothing is left to run
+  assert page(folder / "report") == before
+
+
+@pytest.mark.slow
+def test_seeds_that_cannot_share_the_devices_say_so(tmp_path, sweep):
+  code, output = finish(sweep(tmp_path / "w", "--together"))
+  assert code == 2
+  failed = output.partition("4 runs failed")[2]
+  assert failed.count("--seeds=2: 1 devices cannot be shared equally by so many") == 4
