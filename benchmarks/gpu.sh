@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that needs a GPU, in ten minutes of one H100 or H200; tables on the terminal, JSON in OUT.
+# All that needs a GPU, in some ten minutes of one H100 or H200; tables on the terminal, JSON in OUT.
 #   OUT=results/gpu bash benchmarks/gpu.sh
 # It takes JAX and PyTorch for CUDA: pip install -e '.[cuda,torch]'. Without CIFAR-10 (TFDS_DATA_DIR)
 # and no network the whole epochs are left out.
@@ -24,9 +24,12 @@ measure bits 60 processes.py bits
 XLA_FLAGS=$any measure bits-any-kernel 60 processes.py bits
 measure checkpoints 120 processes.py checkpoints --net=preact1001 --batch=128 "${bf16[@]}" --steps=20
 peers=channels_last,channels_last+graph
-measure step-resnet110 80 step.py --nets=resnet110 --batch=128 "${bf16[@]}" --steps=50 --ways="ours,$peers"
-measure step-resnet50 80 step.py --nets=resnet50 --batch=256 "${bf16[@]}" --steps=10 --ways="ours,$peers"
-measure step-preact1001 80 step.py --nets=preact1001 --batch=128 "${bf16[@]}" --steps=5 --ways="ours,$peers"
+measure step-resnet110 80 step.py --nets=resnet110 --batch=128 "${bf16[@]}" --steps=50 \
+  --ways="ours,eager,$peers"
+measure step-resnet50 80 step.py --nets=resnet50 --batch=256 "${bf16[@]}" --steps=10 \
+  --ways="ours,$peers"
+measure step-preact1001 80 step.py --nets=preact1001 --batch=128 "${bf16[@]}" --steps=5 \
+  --ways="ours,$peers"
 for net in "resnet110 128 50" "resnet50 256 10" "preact1001 128 5"; do
   read -r name batch steps <<<"$net"
   XLA_FLAGS=$any measure "any-kernel-$name" 60 step.py --nets="$name" --batch="$batch" "${bf16[@]}" \

@@ -3,8 +3,8 @@
     python benchmarks/pod.py [--json=FILE]
 
 The all-reduces are counted in the step that XLA compiles for 8 devices, whatever these are; shares
-of the peak and launches of an H200 were measured on one (results/gpu); all else is a model, whose
-assumptions are printed with it.
+of the peak and the number of launches of an H200 were measured on one (results/gpu); all else is a
+model, whose assumptions are printed with it.
 
 alone      3 x 2 x multiply-adds x images of a chip / (peak x its share): what one chip takes
            for the whole batch, divided by the chips
@@ -35,7 +35,7 @@ class Machine(NamedTuple):
   peak: float  # FLOP/s in bfloat16, dense, as the vendor has it
   bandwidth: float  # bytes/s of an all-reduce a chip, of the vendor's figure what is usually seen
   latency: float  # seconds of a small all-reduce over all chips
-  launch: float  # seconds that a launch takes at the least
+  launch: float  # seconds that a launch takes at the least, assumed
 
 
 class Net(NamedTuple):

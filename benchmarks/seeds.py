@@ -7,18 +7,17 @@ alone       one seed, all cores or the whole GPU
 processes   a process for each seed; on a CPU each has its share of the cores
 vmap        one program, the seeds as a leading axis of the parameters
 map         one program, the seeds one after another
-mesh        one program, a virtual device for each seed, on a CPU: a mesh along `seed`, not `data`
+mesh        --seeds: one program, a virtual device for each seed (on a CPU alone)
 
 Each line is the median over repetitions of the seconds that one step of one seed takes, in the
 same run of this script, and its ratio to `alone`. That all give the same training is a test
-(tests/test_steps.py).
+(tests/test_steps.py, tests/test_seeds.py).
 """
 
 import argparse
 import dataclasses
 import os
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 import common
@@ -34,7 +33,7 @@ def child(given: dict[str, Any]) -> None:
   import jax
   import numpy as np
 
-  from resnet_jax import compilation, setup
+  from resnet_jax import compilation, feed, setup
   from resnet_jax import config as config_lib
   from resnet_jax import steps as steps_lib
 
@@ -52,39 +51,24 @@ def child(given: dict[str, Any]) -> None:
     train = lambda all_seeds, states, *shared: jax.lax.map(
       lambda pair: one_train(*pair, *shared), (all_seeds, states)
     )
-  elif way == "mesh":
-    mesh = jax.sharding.Mesh(jax.devices(), ("seed",))
-    init, train = on_each_device(init, mesh, 1), on_each_device(train, mesh, 2)
-    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    examples = jax.device_put(jax.device_get(examples), everywhere)
   numbers = 0 if way in ("alone", "processes") else np.arange(seeds)
-  states, dispatch = jax.jit(init)(numbers), jax.jit(train)
-  for _ in range(2):
-    states, _ = jax.block_until_ready(dispatch(numbers, states, examples, np.int32(1)))
+  if way == "mesh":
+    runs = [run._replace(task=dataclasses.replace(run.task, seed=seed)) for seed in range(seeds)]
+    states, together = [jax.jit(init)(seed) for seed in range(seeds)], feed.Seeds(runs)
+  else:
+    states, dispatch = jax.jit(init)(numbers), jax.jit(train)
 
-  def measure(_) -> None:
+  def take(count: int) -> None:
     nonlocal states
-    states, _ = jax.block_until_ready(dispatch(numbers, states, examples, np.int32(steps)))
+    if way == "mesh":
+      states = [state for state, _ in together.advance(states, [count] * seeds)]
+    else:
+      states, _ = dispatch(numbers, states, examples, np.int32(count))
+    jax.block_until_ready(states)
 
-  common.serve({}, measure)
-
-
-def on_each_device(function: Callable, mesh: Any, own: int) -> Callable:
-  """The function over a mesh along `seed`: the first `own` arguments are its own."""
-  import jax
-  from jax.sharding import PartitionSpec
-
-  def on_one(*arguments):
-    mine = jax.tree.map(lambda leaf: leaf[0], arguments[:own])
-    return jax.tree.map(lambda leaf: leaf[None], function(*mine, *arguments[own:]))
-
-  return lambda *arguments: jax.shard_map(
-    on_one,
-    mesh=mesh,
-    in_specs=(PartitionSpec("seed"),) * own + (PartitionSpec(),) * (len(arguments) - own),
-    out_specs=PartitionSpec("seed"),
-    check_vma=False,
-  )(*arguments)
+  take(1)
+  take(1)
+  common.serve({}, lambda _: take(steps))
 
 
 def measure(way: str, given: argparse.Namespace) -> list[float]:

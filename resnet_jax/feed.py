@@ -69,6 +69,7 @@ class Seeds:
       spread = NamedSharding(jax.sharding.get_abstract_mesh(), PartitionSpec("data"))
       own = dataclasses.replace(task, seed=seed, batch_sharding=spread)
       taken = steps.dispatch(own, MOST)(state, examples, count)
+      taken = jax.lax.with_sharding_constraint(taken, own.replicated)
       return jax.tree.map(lambda leaf: leaf[None], taken)
 
     self._dispatch = jax.jit(

@@ -109,7 +109,7 @@ def check(batch_size: int, seeds: int = 1) -> None:
   if rest or not devices:
     raise UserError(
       f"--seeds={seeds}: {jax.device_count()} devices cannot be shared equally by so many; "
-      "resnet_jax.sweep without --together gives each seed a process"
+      "a sweep without --together gives each seed a process"
     )
   if batch_size % devices:
     below = batch_size - batch_size % devices

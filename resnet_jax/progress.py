@@ -116,28 +116,32 @@ class Progress:
 
 
 class OfSeed:
-  """What one of several seeds says, under its name; of steps and phases the first alone tells."""
+  """A `Progress` for one of several seeds: its lines have its name, one seed tells of the steps."""
 
-  def __init__(self, progress: Progress, seed: int, first: bool):
-    self._progress, self._seed, self._first = progress, seed, first
+  def __init__(self, progress: Progress, seed: int, heard: list[int]):
+    """`heard`, of all seeds: the one that tells, then those that took steps since it did."""
+    self._progress, self._seed, self._heard = progress, seed, heard
 
   def phase(self, text: str) -> None:
-    """As of `Progress`."""
-    if self._first:
+    """Says what goes on, once for all."""
+    if self._seed == self._heard[0]:
       self._progress.phase(text)
 
   def message(self, text: str) -> None:
-    """As of `Progress`."""
+    """Prints a line that stays."""
     self._progress.message(f"seed {self._seed}: {text}")
 
   def warn(self, text: str) -> None:
-    """As of `Progress`."""
+    """Prints a line that stays."""
     self._progress.warn(f"seed {self._seed}: {text}")
 
   def update(self, step: int, loss: float, error: float, images_per_second: float) -> None:
-    """As of `Progress`."""
-    if self._first:
+    """Shows the last dispatch, if this seed tells of steps, or the one that did has ended."""
+    if self._seed in self._heard:
+      self._heard[:] = [self._seed]
       self._progress.update(step, loss, error, images_per_second)
+    else:
+      self._heard.append(self._seed)
 
 
 def clock(seconds: float) -> str:

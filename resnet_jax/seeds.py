@@ -29,11 +29,14 @@ def train_all(config, directory: str | os.PathLike, count: int) -> list[dict[str
     UserError: something in the config, the folders or the number of seeds cannot work.
     Preempted: SIGTERM, SIGINT or SIGUSR2; all are saved.
     Diverged: at least one seed is not finite any more; the others are done.
+    OSError: the disk would not take what one seed has to save; the others are done.
   """
   setup.check(config)
   if jax.process_count() > 1:
     raise UserError("--seeds belongs to a run of one process")
   mesh.check(config.data.batch_size, count)
+  if (pathlib.Path(directory) / "config.json").exists():
+    raise UserError(f"--workdir={directory} holds a run; --seeds takes a folder for several")
   record_lib.patience()
   seeds = range(config.seed, config.seed + count)
   configs = [_of(config, seed) for seed in seeds]
@@ -49,9 +52,9 @@ def train_all(config, directory: str | os.PathLike, count: int) -> list[dict[str
     ]
     stop = stack.enter_context(StopRequest())
     progress = stack.enter_context(Progress(first.durations.steps))
-    loops: list[train.Loop] = []
+    loops, heard = list[train.Loop](), [config.seed]
     for run, path, before in zip(runs, paths, old, strict=True):
-      voice = OfSeed(progress, run.config.seed, first=not loops)
+      voice = OfSeed(progress, run.config.seed, heard)
       loops.append(train.Loop(run, path, stop, voice, peers.Lookout()))
       loops[-1].restore(before and config_lib.from_json(before))
     results = train.take_turns(loops, feed.Seeds(runs).advance)

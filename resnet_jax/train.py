@@ -84,17 +84,18 @@ def take_turns(loops: Sequence["Loop"], advance: Callable) -> list[dict[str, Any
 
   Args:
     loops: the runs.
-    advance: `(states, counts)` to, for each run, its state after that many steps, of which none
-      may be asked for, and the metrics of each step.
+    advance: `(states, counts)` to, for each run, its state after so many steps and the metrics of
+      each step; a count may be 0.
 
   Raises:
+    UserError, OSError: one could not go on, as on a full disk; the others were let.
     Preempted: a signal; all have saved.
     Diverged: at least one has; the others have come to their ends.
   """
   turns = [loop.turns() for loop in loops]
   results: list[dict[str, Any]] = [{} for _ in loops]
   given: list[Any] = [None for _ in loops]
-  running, raised = set(range(len(loops))), list[Preempted | Diverged]()
+  running, raised = set(range(len(loops))), list[BaseException]()
   while True:
     counts = [0 for _ in loops]
     for number in sorted(running):
@@ -103,17 +104,21 @@ def take_turns(loops: Sequence["Loop"], advance: Callable) -> list[dict[str, Any
         continue
       except StopIteration as end:
         results[number] = end.value
-      except (Preempted, Diverged) as error:
+      except (UserError, OSError, Preempted, Diverged) as error:
         raised.append(error)
+        if len(loops) > 1:
+          loops[number].progress.message(str(error))
       running.remove(number)
     if not running:
       break
     begin = time.monotonic()
     advanced = advance([loop.state for loop in loops], counts)
     seconds = time.monotonic() - begin
-    given = [(state, measured, seconds) for state, measured in advanced]
+    # A run that took fewer steps than another did not wait for them: what it makes of its time.
+    share = [seconds * count / max(counts) for count in counts]
+    given = [(*one, took) for one, took in zip(advanced, share, strict=True)]
   if raised:
-    raise min(raised, key=lambda error: isinstance(error, Diverged))
+    raise min(raised, key=lambda error: (isinstance(error, Diverged), isinstance(error, Preempted)))
   return results
 
 

@@ -111,6 +111,24 @@ def test_one_that_diverges_leaves_the_others_alone(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_one_whose_disk_is_full_leaves_the_others_alone(tmp_path, monkeypatch, capsys):
+  measure = train.Loop._measure
+
+  def full(loop):
+    if loop.setup.config.seed == 0 and loop.position.step >= 4:
+      raise OSError(28, "No space left on device")
+    measure(loop)
+
+  monkeypatch.setattr(train.Loop, "_measure", full)
+  with pytest.raises(OSError, match="No space left"):
+    seeds.train_all(tiny(), tmp_path, 2)
+  said = capsys.readouterr().out
+  assert "seed 0: [Errno 28] No space left on device" in said
+  assert "step 12/12" in said  # the second tells of the steps that the first has no part in
+  assert result(tmp_path / "seed1")["status"] == "done"
+
+
+@pytest.mark.slow
 def test_seeds_need_not_stand_at_the_same_step(tmp_path):
   seeds.train_all(tiny(), tmp_path / "together", 2)
   train.train(tiny(), tmp_path / "run" / "seed0")
@@ -128,6 +146,12 @@ def test_devices_that_seeds_cannot_share_are_refused(tmp_path):
   with pytest.raises(UserError, match="batch_size=30 cannot be shared by 4 devices"):
     seeds.train_all(config, tmp_path, 2)
   assert not [*tmp_path.iterdir()]
+
+
+def test_the_folder_of_a_run_is_refused(tmp_path):
+  (tmp_path / "config.json").write_text("{}")
+  with pytest.raises(UserError, match="holds a run; --seeds takes a folder for several"):
+    seeds.train_all(tiny(), tmp_path, 2)
 
 
 def test_photographs_are_refused(tmp_path):

@@ -61,6 +61,8 @@ def parse(argv: list[str]) -> list[str]:
       raise UserError("--slurm belongs to --launcher=slurm")
     if _TOGETHER.value and _LAUNCHER.value == "slurm":
       raise UserError("--together belongs to --launcher=local")
+    if _TOGETHER.value and _DRY_RUN.value:
+      raise UserError("--dry_run foretells runs of a process each; leave --together out")
     settings(argv)
     return argv
   except (UserError, flags.Error) as error:
@@ -140,10 +142,11 @@ def _select(configs: dict[Run, Any]) -> dict[Run, Any]:
   if not match or not 1 <= int(match[1]) <= int(match[2]):
     raise UserError(f"--shard={_SHARD.value!r} is no share; write 1/2 and, elsewhere, 2/2")
   wanted = [run for run in configs if not _GROUPS.value or run.row.group in _GROUPS.value]
-  commands = list(dict.fromkeys(run.command for run in wanted))[int(match[1]) - 1 :: int(match[2])]
-  shared = [run for run in wanted if run.command in commands]
-  if not shared:
-    raise UserError(f"--shard={_SHARD.value!r}: {len(wanted)} runs are fewer than the shares")
+  commands = list(dict.fromkeys(run.command for run in wanted))
+  if len(commands) < int(match[1]):
+    raise UserError(f"--shard={_SHARD.value!r}: {len(commands)} runs are fewer than the shares")
+  ours = set(commands[int(match[1]) - 1 :: int(match[2])])
+  shared = [run for run in wanted if run.command in ours]
   return {run: configs[run] for run in shared}
 
 

@@ -43,7 +43,7 @@ def start(run: Run, slot: Slot) -> subprocess.Popen:
 def settle(run: Run, code: int, log: pathlib.Path | None = None) -> None:
   """Records why a run whose process ended with this exit code failed, where it did.
 
-  `log` is what the process printed, if it was that of another run as well.
+  `log` has what the process printed, where that is not in the run's own.
   """
   if code not in (0, *STOPPED) and not status.read(run).finished:  # diverged is no failure
     metrics.write_json(run.failure, {"code": code, "reason": _reason(log or run.log, code)})

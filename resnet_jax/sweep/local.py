@@ -44,7 +44,8 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
           free.append(job.slot)
           _settle(job, runs)
           stopped = job.process.returncode in execute.STOPPED  # and not by us: once more
-          if not stopped and status.read(job.run).state != "running":  # nor is it another's
+          states = {status.read(run).state for run in _same(job.run, runs)}
+          if not stopped and "running" not in states:  # nor is it another's
             ended.add(job.run.command)
         found = {run: status.read(run) for run in runs}
         table.update(found)
@@ -56,6 +57,8 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
         if not left and not jobs:
           return found
         for run in startable[: max(0, len(free) - len(elsewhere))]:
+          for other in _same(run, runs):
+            other.failure.unlink(missing_ok=True)
           jobs.append(Job(run, execute.start(run, free[0]), free.pop(0)))
         time.sleep(POLL_SECONDS)
     finally:
@@ -65,15 +68,20 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
 
 def _settle(job: Job, runs: Sequence[Run]) -> None:
   """Records why the runs of a job that has ended failed, where they did."""
-  for run in runs:
-    if run.command == job.run.command:
-      execute.settle(run, job.process.wait(), job.run.log)
+  for run in _same(job.run, runs):
+    execute.settle(run, job.process.wait(), job.run.log)
+
+
+def _same(run: Run, runs: Sequence[Run]) -> list[Run]:
+  """The runs that the run's command trains."""
+  return [other for other in runs if other.command == run.command]
 
 
 def _stop(jobs: list[Job], runs: Sequence[Run], table: Table) -> None:
   """Lets the runs save and leave."""
   if jobs:
-    table.message(f"waiting for {len(jobs)} runs to save")
+    count = sum(len(_same(job.run, runs)) for job in jobs)
+    table.message(f"waiting for {count} runs to save")
   for job in jobs:
     job.process.send_signal(signal.SIGTERM)
   for job in jobs:
