@@ -114,7 +114,7 @@ def take_turns(loops: Sequence["Loop"], advance: Callable) -> list[dict[str, Any
     begin = time.monotonic()
     advanced = advance([loop.state for loop in loops], counts)
     seconds = time.monotonic() - begin
-    # A run that took fewer steps than another did not wait for them: what it makes of its time.
+    # They took as long as the most steps did; one that took fewer is no slower for that.
     share = [seconds * count / max(counts) for count in counts]
     given = [(*one, took) for one, took in zip(advanced, share, strict=True)]
   if raised:
