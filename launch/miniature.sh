@@ -18,11 +18,13 @@ python=.venv/bin/python
 train=("$python" -m resnet_jax.main --config="configs/imagenet/miniature.py:dir=$folder"
   --workdir="$workdir" "$@")
 
-# A kill -9 as soon as there is a checkpoint; what is done already is not killed again.
+# A kill -9 as soon as there is a checkpoint, whose folder bears its step alone, unlike one that is
+# being written; what is done already is not killed again.
+shopt -s extglob
 if [ ! -e "$workdir/result.json" ]; then
   "${train[@]}" &
   run=$!
-  until compgen -G "$workdir/checkpoints/*/position" >/dev/null || ! kill -0 $run 2>/dev/null; do
+  until compgen -G "$workdir/checkpoints/+([0-9])/position" >/dev/null || ! kill -0 $run 2>/dev/null; do
     sleep 0.2
   done
   kill -9 $run 2>/dev/null && echo "killed; going on"

@@ -12,6 +12,13 @@ import jax
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def as_before():
+  """A model of float64 turns 64-bit JAX on for its process: the next test begins without it."""
+  yield
+  jax.config.update("jax_enable_x64", False)
+
+
 @pytest.fixture
 def x64():
   """64-bit JAX for one test."""
