@@ -12,7 +12,7 @@ import pytest
 
 from resnet_jax import api, metrics
 from tests.data.photos import make as photos
-from tests.many import Processes
+from tests.many import Processes, free_port
 
 # A longer proof: PEERS_NET=configs/resnet.py:depth=20 PEERS_STEPS=50, which trains on CIFAR-10.
 NET = f"--config={os.environ.get('PEERS_NET', 'configs/resnet.py:depth=8,digits')}"
@@ -79,11 +79,27 @@ def test_equal_weights_make_the_same_errors(tmp_path):
 
 @pytest.mark.slow
 def test_gradients_of_one_step_are_those_of_one_process(tmp_path):
-  """On the digits; on CIFAR-10 ReLUs stand in the way, see below."""
+  """And of one device, on the digits; on CIFAR-10 ReLUs stand in the way, see below."""
   finished(start(tmp_path, 1, "one", *flags(steps=1), devices=1))
   finished(start(tmp_path, 2, "two", *flags(steps=1)))
   for one, two in zip(momentum(tmp_path / "one"), momentum(tmp_path / "two"), strict=True):
     np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5 * abs(one).max())
+
+
+@pytest.mark.slow
+def test_processes_change_no_bit(tmp_path):
+  """Neither the gradients of a step nor what comes of them, where all else is the same: so many
+  devices, sums by gloo, and XLA's threads, whose number decides how it cuts a product into blocks.
+  """
+  steps = flags(steps=STEPS, log_every=1, eval_every=STEPS)
+  for processes in (2, 4):
+    one, many, threads = f"one-for-{processes}", f"{processes}", {"NPROC": "8"}
+    gloo = [f"--coordinator=localhost:{free_port()}", "--process_id=0", "--num_processes=1"]
+    finished(start(tmp_path, 1, one, *steps, *gloo, devices=2 * processes, **threads))
+    finished(start(tmp_path, processes, many, *steps, **threads))
+    assert losses(tmp_path / one) == losses(tmp_path / many)
+    for a, b in zip(momentum(tmp_path / one), momentum(tmp_path / many), strict=True):
+      np.testing.assert_array_equal(a, b)
 
 
 # ReLUs whose inputs round to the other side of zero change the gradients by far more than rounding
