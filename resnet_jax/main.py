@@ -57,10 +57,13 @@ _DEVICES = flags.DEFINE_integer(
   "devices", None, "How many devices all processes together must have; other numbers are refused."
 )
 _PROFILE = flags.DEFINE_bool("profile", False, "Record a trace of a few steps in WORKDIR/profile.")
-# The flags that belong to one mode; under another they would do nothing, which is refused.
-_MODES = {"json": "describe", "profile": "train", "seeds": "train"} | dict.fromkeys(
-  ("checkpoint", "predictions", "test", "precise_bn", "ensemble"), "eval"
-)
+# The flags that belong to some modes; under another they would do nothing, which is refused.
+_MODES = {
+  ("describe",): ("json",),
+  ("train",): ("profile", "seeds"),
+  ("eval",): ("checkpoint", "predictions", "test", "precise_bn", "ensemble"),
+  ("train", "eval"): ("coordinator", "process_id", "num_processes", "devices"),
+}
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -84,9 +87,11 @@ def parse(argv: list[str]) -> list[str]:
     rest = flags.FLAGS(argv)
     if rest[1:]:
       raise UserError(f"{rest[1]!r} is not a flag; settings are written --config.key=value")
-    for name, mode in _MODES.items():
-      if flags.FLAGS[name].present and _MODE.value != mode:
-        raise UserError(f"--{name} belongs to --mode={mode}, not to --mode={_MODE.value}")
+    for modes, names in _MODES.items():
+      for name in names:
+        if flags.FLAGS[name].present and _MODE.value not in modes:
+          ours = " or ".join(modes)
+          raise UserError(f"--{name} belongs to --mode={ours}, not to --mode={_MODE.value}")
     if _CONFIG.value is not None:
       config_lib.check(_CONFIG.value)
     return rest

@@ -94,6 +94,7 @@ def test_what_cannot_be_evaluated(trained, repository, flags, message):
     (["--mode=describe", "--predictions=x.npz"], "--predictions belongs to --mode=eval"),
     (["--json"], "--json belongs to --mode=describe"),
     (["--mode=eval", "--profile"], "--profile belongs to --mode=train"),
+    (["--mode=describe", "--devices=8"], "--devices belongs to --mode=train or eval"),
   ],
 )
 def test_flags_of_another_mode(repository, tmp_path, flags, message):
