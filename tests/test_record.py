@@ -1,6 +1,7 @@
 """The workdir of a run that is under way: when it vanishes, and when the clock jumps."""
 
 import itertools
+import signal
 import time
 
 import jax
@@ -21,10 +22,16 @@ def test_a_folder_that_vanishes_is_waited_for_and_what_is_in_its_place_left_alon
   process = command(repository, whole, "--config.train.steps=200")
   assert finish(process)[0] == 0
   process = command(repository, run, "--config.train.steps=200")
-  while len(facts(run)) < 5:
+  while True:  # stopped, and not in a save, which would go on in the other folder
     time.sleep(0.05)
+    assert process.poll() is None
+    process.send_signal(signal.SIGSTOP)
+    if len(facts(run)) >= 5 and not list(run.glob("checkpoints/*tmp*")):
+      break
+    process.send_signal(signal.SIGCONT)
   run.rename(away)
   run.mkdir()
+  process.send_signal(signal.SIGCONT)
   time.sleep(3)
   if comes_back:
     assert list(run.iterdir()) == []
