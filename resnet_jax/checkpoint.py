@@ -154,10 +154,16 @@ class Checkpoints:
       self.warn(f"checkpoint {step} could not be saved and is tried again: {reason}")
     self.failure = reason
     self.close()  # a manager whose save failed remembers the step
+    shutil.rmtree(self.directory / str(step), ignore_errors=True)
+    self.clear()
+
+  def clear(self) -> None:
+    """Removes what a failed save has left, the folder too where it holds nothing else: in a
+    vanished one's place Orbax has made it.
+    """
     for leftover in self.directory.glob("*tmp*"):
       shutil.rmtree(leftover, ignore_errors=True)
-    shutil.rmtree(self.directory / str(step), ignore_errors=True)
-    with contextlib.suppress(OSError):  # in a vanished folder's place Orbax has made it
+    with contextlib.suppress(OSError):
       self.directory.rmdir()
 
   @property

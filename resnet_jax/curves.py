@@ -29,7 +29,6 @@ def plot(rows: list[dict[str, Any]], path: pathlib.Path, title: str) -> None:
   axes.grid(alpha=0.3)
   if errors:
     axes.legend(frameon=False)
-  path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(f".partial-{path.name}")
   figure.savefig(partial)
   partial.replace(path)

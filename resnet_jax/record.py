@@ -130,6 +130,7 @@ class Record:
       if written and self.checkpoints.last_good == position.step:
         return
       if time.monotonic() > deadline:
+        self.checkpoints.clear()  # what threads wrote after their save had failed
         raise UserError(
           f"the disk of {self.path} cannot be written ({self.checkpoints.failure}): missing are "
           f"the checkpoint of step {position.step} and {self.log.pending} metrics rows; the "

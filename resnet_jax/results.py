@@ -104,4 +104,6 @@ def plot(workdir: pathlib.Path, config) -> None:
 
   model = config.model
   title = f"{model.family} {model.unit}-{model.depth}, {model.after_add}, {config.data.name}"
-  curves.plot(metrics.read_rows(workdir), workdir / "plots" / "curves.png", title)
+  folder = workdir / "plots"
+  folder.mkdir(exist_ok=True)  # before it draws: in place of a folder that vanishes, none is made
+  curves.plot(metrics.read_rows(workdir), folder / "curves.png", title)

@@ -25,6 +25,7 @@ def drawn(tmp_path, monkeypatch):
 
   def draw(rows):
     path = tmp_path / "plots" / "curves.png"
+    path.parent.mkdir(exist_ok=True)
     curves.plot(rows, path, "a title")
     assert [file.name for file in path.parent.iterdir()] == ["curves.png"]
     with Image.open(path) as image:

@@ -13,20 +13,21 @@ from tests.test_train import command, facts, final_state, finish, tiny
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("comes_back", [True, False])
+@pytest.mark.parametrize(("comes_back", "saving"), [(True, False), (False, False), (False, True)])
 def test_a_folder_that_vanishes_is_waited_for_and_what_is_in_its_place_left_alone(
-  tmp_path, repository, monkeypatch, comes_back
+  tmp_path, repository, monkeypatch, comes_back, saving
 ):
   monkeypatch.setenv("RESNET_JAX_DISK_PATIENCE", "60" if comes_back else "2")
   whole, run, away = tmp_path / "whole", tmp_path / "run", tmp_path / "away"
   process = command(repository, whole, "--config.train.steps=200")
   assert finish(process)[0] == 0
-  process = command(repository, run, "--config.train.steps=200")
-  while True:  # stopped, and not in a save, which would go on in the other folder
-    time.sleep(0.05)
+  often = "--config.train.checkpoint_every=5"
+  process = command(repository, run, "--config.train.steps=200", often)
+  while True:
+    time.sleep(0.01)
     assert process.poll() is None
     process.send_signal(signal.SIGSTOP)
-    if len(facts(run)) >= 5 and not list(run.glob("checkpoints/*tmp*")):
+    if len(facts(run)) >= 5 and saving == bool(list(run.glob("checkpoints/*tmp*"))):
       break
     process.send_signal(signal.SIGCONT)
   run.rename(away)
@@ -45,7 +46,7 @@ def test_a_folder_that_vanishes_is_waited_for_and_what_is_in_its_place_left_alon
     assert list(run.iterdir()) == []
     run.rmdir()
     away.rename(run)
-    assert finish(command(repository, run, "--config.train.steps=200"))[0] == 0
+    assert finish(command(repository, run, "--config.train.steps=200", often))[0] == 0
   assert facts(run) == facts(whole)
   jax.tree.map(np.testing.assert_array_equal, final_state(run)[0], final_state(whole)[0])
 

@@ -144,8 +144,8 @@ def _select(configs: dict[Run, Any]) -> dict[Run, Any]:
   wanted = [run for run in configs if not _GROUPS.value or run.row.group in _GROUPS.value]
   commands = list(dict.fromkeys(run.command for run in wanted))
   if len(commands) < int(match[1]):
-    there = f"{len(commands)} {'rows' if _TOGETHER.value else 'runs'}"
-    raise UserError(f"--shard={_SHARD.value!r}: {there} are fewer than the shares")
+    have = f"{len(commands)} {'rows' if _TOGETHER.value else 'runs'}"
+    raise UserError(f"--shard={_SHARD.value!r}: {have} are fewer than the shares")
   ours = set(commands[int(match[1]) - 1 :: int(match[2])])
   shared = [run for run in wanted if run.command in ours]
   return {run: configs[run] for run in shared}
