@@ -54,6 +54,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
+MessageTimeout=60
 SchedulerParameters=sched_interval=5,bf_interval=5
 ReturnToService=2
 StateSaveLocation=/var/spool/slurm/ctld
@@ -75,8 +76,8 @@ fi
 for daemon in slurmctld slurmd; do
   pidof $daemon >/dev/null || $daemon || fail "$daemon does not start; see /var/log/$daemon.log"
 done
-for _ in {1..60}; do
+for _ in {1..120}; do
   if up; then exit 0; fi
-  sleep 0.5
+  sleep 1
 done
 fail "no node answers; see /var/log/slurmctld.log and /var/log/slurmd.log"

@@ -48,8 +48,9 @@ set_up() {
   local wanted=(-r requirements.txt)
   if [ "$extra" != cpu ]; then wanted+=(-e ".[$extra]"); fi
   if [ -n "$dev" ]; then wanted+=(-e ".[dev]"); fi
-  # A sleep that outlives the dots must not hold a pipe that somebody reads to its end.
-  (while sleep 5 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do printf . >&2; done) &
+  # A sleep that outlives the dots must hold neither the lock nor a pipe that somebody reads to its
+  # end.
+  (while sleep 5 >/dev/null 2>&1 9>&- && kill -0 $$ 2>/dev/null; do printf . >&2; done) &
   local dots=$! failed=0
   install_into_venv "$python" "${wanted[@]}" || failed=$?
   kill "$dots" 2>/dev/null || true

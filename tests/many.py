@@ -1,7 +1,9 @@
 """Starts the real command as several processes on this machine, and waits for them."""
 
+import contextlib
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import sys
@@ -11,9 +13,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def free_port():
-  with socket.socket() as probe:
-    probe.bind(("localhost", 0))
-    return probe.getsockname()[1]
+  """One of those that the system does not give to connections, which could take it meanwhile."""
+  while True:
+    port = random.SystemRandom().randrange(20_000, 32_000)
+    with socket.socket() as probe, contextlib.suppress(OSError):
+      probe.bind(("localhost", port))
+      return port
 
 
 class Processes:
@@ -68,7 +73,7 @@ class Processes:
     """What a process has written so far."""
     return self.logs[number].read_text(errors="replace")
 
-  def until(self, true, seconds=300):
+  def until(self, true, seconds=600):
     """Waits until `true()` or the end of all; returns whether it came true."""
     end = time.monotonic() + seconds
     while not true():

@@ -149,7 +149,7 @@ def test_ssh_begins_anew_after_a_loss_and_ends_when_the_run_is_done(tmp_path, ss
   )
   for pid in found.stdout.split():
     os.kill(int(pid), signal.SIGKILL)
-  said = process.communicate(timeout=400)[0]
+  said = process.communicate(timeout=900)[0]
   assert process.returncode == 0, said
   assert "exit code 137: again" in said
   assert "resuming at step" in said

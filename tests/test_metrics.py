@@ -35,7 +35,7 @@ def limit_on_files(size):
 def events(workdir):
   """(tag, step, value) of all whole events; a record is length, crc, content, crc."""
   found = []
-  for path in sorted((workdir / "events").iterdir(), key=lambda path: path.stat().st_mtime_ns):
+  for path in sorted((workdir / "events").iterdir(), key=lambda path: int(path.suffix[1:])):
     content = path.read_bytes()
     while len(content) >= 16:
       (length,) = struct.unpack("<Q", content[:8])

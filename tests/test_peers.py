@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import time
 
 import jax
 import numpy as np
@@ -162,7 +161,7 @@ def test_a_signal_to_one_has_all_save_and_leave(tmp_path, told):
   running = start(tmp_path, 2, "run", *LONG)
   assert running.until(lambda: len(losses(tmp_path / "run")) > 3)
   running.all[told].send_signal(signal.SIGUSR2)
-  assert running.codes(60) == [75, 75]
+  assert running.codes(120) == [75, 75]
   assert "stopped by SIGUSR2 at step" in running.said(told)
   assert "stopped by a signal to another process at step" in running.said(1 - told)
   (step,) = re.findall(r"at step (\d+); run it again", running.said(0))
@@ -209,9 +208,7 @@ def test_one_that_hangs_brings_all_down_by_name(tmp_path):
   for photo in (tmp_path / "photos" / "train").rglob("*.jpg"):
     photo.unlink()
     os.mkfifo(photo)
-  begin = time.monotonic()
-  assert running.codes(150) == [75, 75]
-  assert time.monotonic() - begin < 120
+  assert running.codes(120) == [75, 75]
   said = running.said(0) + running.said(1)
   assert re.search(r"process \d of 2 \(host \S+\) has been reading photographs for over 60 s", said)
 

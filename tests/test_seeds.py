@@ -64,7 +64,7 @@ def test_seeds_are_the_runs_that_each_would_be_alone(tmp_path):
 
 @pytest.mark.slow
 def test_killed_and_stopped_seeds_end_with_the_same_bits(tmp_path):
-  lengths = {"steps": 90, "log_every": 3, "eval_every": 30, "checkpoint_every": 10}
+  lengths = {"steps": 180, "log_every": 3, "eval_every": 30, "checkpoint_every": 10}
 
   def start(name):
     return Processes(

@@ -52,14 +52,14 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
         taken = {job.run.command for job in jobs} | ended
         left = [run for run in runs if run.command not in taken and not found[run].finished]
         elsewhere = {run.command for run in left if found[run].state == "running"}
-        first = {run.command: run for run in reversed(left) if run.command not in elsewhere}
-        startable = [run for run in left if run is first.get(run.command)]
+        startable = [*dict.fromkeys(run.command for run in left if run.command not in elsewhere)]
         if not left and not jobs:
           return found
-        for run in startable[: max(0, len(free) - len(elsewhere))]:
-          for other in _same(run, runs):
-            other.failure.unlink(missing_ok=True)
-          jobs.append(Job(run, execute.start(run, free[0]), free.pop(0)))
+        for command in startable[: max(0, len(free) - len(elsewhere))]:
+          same = [run for run in runs if run.command == command]
+          for run in same:
+            run.failure.unlink(missing_ok=True)
+          jobs.append(Job(same[0], execute.start(same[0], free[0]), free.pop(0)))
         time.sleep(POLL_SECONDS)
     finally:
       _stop(jobs, runs, table)

@@ -54,7 +54,7 @@ def sweep(folder, rows=1, seeds=1, **more):
   return plan.Plan("sweep", "sweep", base, {**TINY, **more}, tuple(named)).runs(folder)
 
 
-def until(true, seconds=300):
+def until(true, seconds=600):
   end = time.monotonic() + seconds
   while not (found := true()):
     assert time.monotonic() < end, ask("squeue")
@@ -101,7 +101,7 @@ def in_queue(job):
 @needs_slurm
 @pytest.mark.slow
 def test_an_array_that_slurm_preempts_ends_as_runs_at_home(tmp_path, cluster, capsys):
-  runs = sweep(tmp_path / "sweep", rows=2, seeds=2, **{"train.steps": 200})
+  runs = sweep(tmp_path / "sweep", rows=2, seeds=2, **{"train.steps": 600})
   job = slurm.submit(runs, tmp_path / "sweep", GIVEN, 2)
   said = capsys.readouterr().out
   assert f"4 runs are submitted as job {job}\n" in said
@@ -113,7 +113,7 @@ def test_an_array_that_slurm_preempts_ends_as_runs_at_home(tmp_path, cluster, ca
   assert re.search(r"stopped by SIG\w+ at step \d+; run it again", log(runs[0]))
   assert "resuming at step" in log(runs[0])
   assert not [run.failure for run in runs if run.failure.exists()]
-  home = sweep(tmp_path / "home", rows=2, seeds=2, **{"train.steps": 200})
+  home = sweep(tmp_path / "home", rows=2, seeds=2, **{"train.steps": 600})
   for there, here in zip(runs, home, strict=True):
     subprocess.run([sys.executable, *here.command], check=True, capture_output=True)
     assert facts(there) == facts(here)
@@ -126,7 +126,7 @@ def test_an_array_that_slurm_preempts_ends_as_runs_at_home(tmp_path, cluster, ca
 def test_a_run_that_is_told_to_stop_is_requeued_until_cancelled(tmp_path, cluster, told):
   (run,) = sweep(tmp_path, **{"train.steps": 100_000})
   # SLURM sends its signal up to a minute earlier than it is asked to: here, within half a minute.
-  limit = "partition=normal,timeout_min=1,signal_delay_s=45"
+  limit = "partition=normal,timeout_min=1,signal_delay_s=20"
   settings = limit if told == "time limit" else "partition=grace,timeout_min=10"
   job = slurm.submit([run], tmp_path, slurm.parameters(settings), None)
   until(lambda: rows(run) or restarts(job))

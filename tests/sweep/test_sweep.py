@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,8 @@ SHORT = [
     "checkpoint_every": 20,
   }.items()
 ]
+
+LONGER = "--config.train.steps=600"  # does not end before a signal reaches it
 
 
 @pytest.fixture
@@ -114,7 +117,7 @@ def test_killed_five_times_it_ends_with_the_same_page(tmp_path, sweep):
 @pytest.mark.slow
 def test_stopped_it_saves_and_finished_runs_are_not_run_again(tmp_path, sweep):
   folder = tmp_path / "w"
-  process = sweep(folder, "--jobs=1")
+  process = sweep(folder, "--jobs=1", LONGER)
   first = folder / "original" / "seed0" / "result.json"
   while len(metrics.read_rows(folder / "conv" / "seed0")) < 3:
     assert process.poll() is None
@@ -126,7 +129,7 @@ def test_stopped_it_saves_and_finished_runs_are_not_run_again(tmp_path, sweep):
   assert "waiting for 1 runs to save" in output
   assert "stopped by SIGINT; the same command goes on" in output
   assert list((folder / "conv" / "seed0" / "checkpoints").iterdir())
-  code, output = finish(sweep(folder))
+  code, output = finish(sweep(folder, LONGER))
   assert code == 0, output
   assert first.read_bytes() == before
   assert "original, seed 0: running" not in output
@@ -205,7 +208,9 @@ def test_all_seeds_of_a_row_in_one_process(tmp_path, sweep):
   process.send_signal(signal.SIGTERM)
   code, output = finish(process)
   assert code == 75, output
-  code, output = finish(sweep(folder, "--together", devices=2))
+  assert finish(sweep(folder, "--together", devices=2))[0] == 0
+  shutil.rmtree(folder / "original" / "seed1")
+  code, output = finish(sweep(folder, "--together", devices=2))  # the one seed that is left
   assert code == 0, output
   assert {path.name for path in (folder / "logs").iterdir()} == {
     "original-seed0.txt",
