@@ -44,7 +44,7 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
           free.append(job.slot)
           _settle(job, runs)
           stopped = job.process.returncode in execute.STOPPED  # and not by us: once more
-          states = {status.read(run).state for run in _same(job.run, runs)}
+          states = {status.read(run).state for run in _same(job.run.command, runs)}
           if not stopped and "running" not in states:  # nor is it another's
             ended.add(job.run.command)
         found = {run: status.read(run) for run in runs}
@@ -56,7 +56,7 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
         if not left and not jobs:
           return found
         for command in startable[: max(0, len(free) - len(elsewhere))]:
-          same = [run for run in runs if run.command == command]
+          same = _same(command, runs)
           for run in same:
             run.failure.unlink(missing_ok=True)
           jobs.append(Job(same[0], execute.start(same[0], free[0]), free.pop(0)))
@@ -68,19 +68,19 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
 
 def _settle(job: Job, runs: Sequence[Run]) -> None:
   """Records why the runs of a job that has ended failed, where they did."""
-  for run in _same(job.run, runs):
+  for run in _same(job.run.command, runs):
     execute.settle(run, job.process.wait(), job.run.log)
 
 
-def _same(run: Run, runs: Sequence[Run]) -> list[Run]:
-  """The runs that the run's command trains."""
-  return [other for other in runs if other.command == run.command]
+def _same(command: tuple[str, ...], runs: Sequence[Run]) -> list[Run]:
+  """The runs that the command trains."""
+  return [run for run in runs if run.command == command]
 
 
 def _stop(jobs: list[Job], runs: Sequence[Run], table: Table) -> None:
   """Lets the runs save and leave."""
   if jobs:
-    count = sum(len(_same(job.run, runs)) for job in jobs)
+    count = sum(len(_same(job.run.command, runs)) for job in jobs)
     table.message(f"waiting for {count} runs to save")
   for job in jobs:
     job.process.send_signal(signal.SIGTERM)
