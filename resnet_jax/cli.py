@@ -37,6 +37,12 @@ def run(main: Callable, parse: Callable) -> None:
   preemption.leave_at_once()
   try:
     app.run(main, flags_parser=parse)
-  except Preempted as stopped:
-    print(stopped, file=sys.stderr)
+  except BaseException as error:  # of whatever class a library has made it
+    done = isinstance(error, SystemExit) and not error.code
+    if isinstance(error, Preempted):
+      print(error, file=sys.stderr)
+    elif preemption.told() and not done:
+      print(f"stopped by {preemption.told()}; run it again", file=sys.stderr)
+    else:
+      raise
     sys.exit(EXIT_PREEMPTED)

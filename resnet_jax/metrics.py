@@ -124,8 +124,11 @@ class MetricsLog:
     return True
 
   def _append(self) -> bool:
-    """Hands the rows held to the system; returns whether it took them all."""
-    if not self._held:
+    """Hands the rows held to the system; returns whether it took them all.
+
+    Where none is held, what stands behind the last whole row goes all the same: none may follow.
+    """
+    if not self._held and not (self._foreign and self.path.exists()):
       return True
     text = b"".join(self._held)
     try:

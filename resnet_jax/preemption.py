@@ -6,7 +6,8 @@ import threading
 from resnet_jax.errors import Preempted
 
 # What `leave_at_once` was told. Its exception is lost where a signal comes within a destructor or a
-# callback of a library: whoever polls afterwards must know all the same.
+# callback of a library, or while an extension is loaded, which makes an ImportError of it: whoever
+# polls afterwards must know all the same.
 _told: list[str] = []
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # the last from SLURM, ahead of the end
 
@@ -22,6 +23,11 @@ def leave_at_once() -> None:
   _told.clear()
   for number in SIGNALS:
     signal.signal(number, leave)
+
+
+def told() -> str | None:
+  """The signal that `leave_at_once` has heard, if any."""
+  return _told[-1] if _told else None
 
 
 def _heed_no_more() -> None:
@@ -40,7 +46,7 @@ class StopRequest:
     self._before: dict[int, object] = {}
 
   def __enter__(self) -> "StopRequest":
-    self.received = _told[-1] if _told else None
+    self.received = told()
     if threading.current_thread() is threading.main_thread():
       for number in SIGNALS:
         self._before[number] = signal.signal(number, self._note)

@@ -115,6 +115,15 @@ def test_a_row_cut_by_a_full_disk_is_written_whole_later(tmp_path):
   assert not (tmp_path / "metrics.aside").exists()
 
 
+def test_what_stands_behind_the_last_row_goes_where_no_row_follows(tmp_path):
+  metrics.MetricsLog(tmp_path).write(row(1))
+  whole = (tmp_path / "metrics.jsonl").read_bytes()
+  (tmp_path / "metrics.jsonl").write_bytes(whole + b'\n\n{"step": 2, "spl')
+  assert metrics.MetricsLog(tmp_path).flush()
+  assert (tmp_path / "metrics.jsonl").read_bytes() == whole
+  assert (tmp_path / "metrics.aside").read_bytes() == b'\n\n{"step": 2, "spl'
+
+
 def test_events_that_the_disk_refuses_do_not_stop_the_rows(tmp_path, monkeypatch, caplog):
   log = metrics.MetricsLog(tmp_path)
   log.write(row(1))

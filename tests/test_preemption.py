@@ -44,6 +44,21 @@ def test_a_signal_within_a_destructor_is_not_lost(monkeypatch):
       signal.signal(number, handler)
 
 
+def test_a_signal_of_which_a_library_makes_an_error_is_not_lost(tmp_path, repository):
+  library = """import signal
+def get_config(_=None):
+  try:
+    signal.raise_signal(signal.SIGTERM)
+  except BaseException:  # as an extension of C does while it is loaded
+    raise ImportError("Encountered an error while initializing the extension") from None
+"""
+  (tmp_path / "config.py").write_text(library)
+  flags = [f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'run'}"]
+  run = [sys.executable, "-m", "resnet_jax.main", *flags]
+  ended = subprocess.run(run, cwd=repository, capture_output=True, text=True)
+  assert (ended.returncode, ended.stderr) == (75, "stopped by SIGTERM; run it again\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 def test_a_burst_of_signals_is_one_request(tmp_path, repository, training):
