@@ -130,7 +130,8 @@ class Loop:
     self.progress, self.lookout, self.profile = progress, lookout, profile
     self.here = run.own()
     self.record = record_lib.build(path, run, progress, peers.first())
-    self.position = Position(data=run.dataset.fingerprint)
+    self.whose = record_lib.whose(run.config, run.dataset.info.classes)
+    self.position = Position(data=run.dataset.fingerprint, **self.whose)
     self.evaluated: evaluation.Evaluation | None = None  # the last, if it was made here
 
   def restore(self, old) -> None:
@@ -147,7 +148,7 @@ class Loop:
 
     position = peers.lead(read)
     if position:
-      self.position = Position(**position)
+      self.position = Position(**position | self.whose)  # older versions did not save these
       self._check_past(old)
       state = found[0] if found else None
       self.state = peers.from_first(state, self.setup.template, self.setup.replicated)

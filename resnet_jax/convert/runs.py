@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from resnet_jax import api, convert, data, mesh, metrics, setup, train, workdir
+from resnet_jax import api, convert, data, mesh, metrics, record, setup, workdir
 from resnet_jax import config as config_lib
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.errors import UserError
@@ -26,7 +26,8 @@ def write(path: pathlib.Path, weights: pathlib.Path, config: Any, variables: Any
   with workdir.lock(path), weights.open("rb") as file:
     refuse_taken(path)
     checkpoints = Checkpoints(path, print)
-    checkpoints.save(0, state, dataclasses.asdict(train.Position()))
+    position = record.Position(**record.whose(config, classes=None))  # whose names a file lacks
+    checkpoints.save(0, state, dataclasses.asdict(position))
     checkpoints.settle()
     checkpoints.close()
     if checkpoints.failure:
