@@ -1,12 +1,18 @@
-"""The test error of a run, or of an ensemble of runs: --mode=eval."""
+"""The test error of a run, or of an ensemble of runs: --mode=eval.
+
+A network's outputs are matched with the classes of the test set by name, whatever their order.
+"""
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from resnet_jax import api, evaluation, feed, mesh, paper, peers, precise_bn, results
 from resnet_jax import setup as setup_lib
+from resnet_jax.data import classes
 from resnet_jax.errors import UserError
 
 
@@ -44,7 +50,8 @@ def evaluate(
     test: how.
 
   Raises:
-    UserError: a run cannot be loaded, or has other classes or another test set than the first.
+    UserError: a run cannot be loaded, is trained on other classes than those of the test set, or
+      has another test set than the first; or nothing of the test set can be read.
   """
   if predictions and not os.access(pathlib.Path(predictions).parent, os.W_OK):
     raise UserError(f"--predictions={predictions} cannot be written: name a folder that can")
@@ -54,13 +61,14 @@ def evaluate(
     own = api.own_config(directory)
     setup = setup_lib.setup(own if config is None else api.fitting(own, config))
     if scores is None:
-      first, classes = setup, setup.task.model.classes
-      scores = evaluation.Scores(setup.dataset.test_examples, classes)
+      first = setup
+      scores = evaluation.Scores(setup.dataset.test_examples, len(setup.dataset.info.classes))
     if (own_test := _tested(setup)) != _tested(first):
       raise UserError(f"{directory} is tested on {own_test}, {directories[0]} on {_tested(first)}")
-    steps.append(_score(scores, own, directory, checkpoint, setup, test))
+    steps.append(_score(scores, own, directory, checkpoint, setup, first, test))
   assert scores is not None
   found = evaluation.summarize(scores)
+  evaluation.refuse_unread(found, first)
   if not peers.first():
     return found
   _print(found, steps)
@@ -83,19 +91,49 @@ def _tested(setup: setup_lib.Setup) -> str:
 
 
 def _score(
-  scores: evaluation.Scores, own, directory, checkpoint: str, setup: setup_lib.Setup, test: Test
+  scores: evaluation.Scores,
+  own,
+  directory,
+  checkpoint: str,
+  setup: setup_lib.Setup,
+  first: setup_lib.Setup,
+  test: Test,
 ) -> int:
-  """Adds what one run thinks; returns its step."""
-  _, _, state, position = api.restore(directory, checkpoint, setup.config)
+  """Adds what one run thinks, with the classes in the order of the `first` run's data set; returns
+  its step.
+  """
+  _, network, state, position = api.restore(directory, checkpoint, setup.config)
   api.refuse_other_data(own, setup.config, setup.dataset, position["data"])
+  names, tested = api.class_names(directory, position), first.dataset.info.classes
+  order = classes.order(str(directory), names, network.model.classes, _place(first), tested)
+  if order.assumed and peers.first():
+    print(order.assumed)
   variables = state.variables
   if test.precise_bn:
     batches = feed.build(setup).batches()
     everywhere = mesh.place(variables, setup.replicated)
     variables = mesh.local(precise_bn.recompute(setup.task, everywhere, batches, test.precise_bn))
   here = setup.own()
-  evaluation.add(scores, here.task, variables, evaluation.groups(here, test.view))
+  groups = _numbered(evaluation.groups(here, test.view), setup, first)
+  evaluation.add(scores, here.task, variables, groups, columns=order.columns)
   return position["step"]
+
+
+def _place(setup: setup_lib.Setup) -> str:
+  """What a message calls a test set."""
+  config = setup.config.data
+  return f"the test set {config.name!r}" + (f" in {config.dir}" if config.dir else "")
+
+
+def _numbered(
+  groups: Iterator[evaluation.Group], setup: setup_lib.Setup, first: setup_lib.Setup
+) -> Iterator[evaluation.Group]:
+  """Groups of the data set of `setup`, their labels as the `first` run's numbers the classes."""
+  ours, theirs = first.dataset.info.classes, setup.dataset.info.classes
+  places = classes.matched(_place(first), ours, _place(setup), theirs)
+  for group in groups:
+    labels = np.where(group.labels < 0, group.labels, places[group.labels])  # -1: not known
+    yield group._replace(labels=labels.astype(np.int32))
 
 
 def published(config, classes: int) -> list[str]:

@@ -39,7 +39,8 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     the result, as in `result.json`.
 
   Raises:
-    UserError: something in the config or the folder cannot work.
+    UserError: something in the config or the folder cannot work; or nothing of the test set can be
+      read, and the state is saved.
     Preempted: SIGTERM, SIGINT or SIGUSR2, in any process; the state is saved.
     Diverged: not finite any more; nothing of that was saved.
   """
@@ -305,16 +306,27 @@ class Loop:
       self.setup.dataset.test_examples,
       lambda: self.stop.received,
     )
-    return found or self._leave()
+    if found is None:
+      self._leave()
+    try:
+      evaluation.refuse_unread(found, self.setup)
+    except UserError as error:
+      self._secure()
+      raise UserError(f"{error}; step {self.position.step} is saved, run it again") from None
+    return found
 
   def _leave(self) -> NoReturn:
     signal = self.stop.received or "a signal to another process"
     self.progress.message(f"{signal}: saving at step {self.position.step}")
     if self.position.step:
-      peers.lead(lambda: self.record.secure(self.state, self.position))
-      self.record.close()
-      self.record.draw()
+      self._secure()
     raise Preempted(f"stopped by {signal} at step {self.position.step}; run it again")
+
+  def _secure(self) -> None:
+    """Sees all that the run has come to on the disk, before it is left."""
+    peers.lead(lambda: self.record.secure(self.state, self.position))
+    self.record.close()
+    self.record.draw()
 
   def _diverged(self, step: int, loss: float) -> NoReturn:
     rate = float(self.setup.learning_rate(step - 1))
