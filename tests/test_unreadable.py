@@ -1,5 +1,6 @@
 """Test images that cannot be read: a part counts as errors, all of them are bad input."""
 
+import itertools
 import json
 import math
 import shutil
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_jax import evaluation, metrics, peers, setup, steps, testing, train
+from resnet_jax import evaluation, feed, metrics, peers, setup, steps, testing, train
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import default_config
 from resnet_jax.data.photos import sources
@@ -164,3 +165,25 @@ def test_training_images_that_cannot_be_read_are_named_as_such(photographs, tmp_
   with pytest.raises(UserError, match="100 examples in a row cannot be read, beginning with"):
     train.train(config, tmp_path / "run")
   assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "running"
+
+
+def test_training_images_that_go_away_leave_the_steps_before_saved(
+  photographs, tmp_path, unsure, monkeypatch
+):
+  stream = feed.Streamed._stream
+
+  def broken(own, first):
+    yield from itertools.islice(stream(own, first), 2)
+    raise UserError("100 examples in a row cannot be read")
+
+  config, run = config_of(photographs), tmp_path / "run"
+  monkeypatch.setattr(feed, "MOST", 3)  # steps that are asked for at a time
+  monkeypatch.setattr(train, "DISPATCH_SECONDS", 1e9)
+  with monkeypatch.context() as patch:
+    patch.setattr(feed.Streamed, "_stream", broken)
+    with pytest.raises(UserError, match="100 examples in a row .*; step 2 is saved, run it again"):
+      train.train(config, run)
+  assert Checkpoints(run, print).steps() == [2]
+  assert train.train(config, run)["status"] == "done"
+  rows = [row["step"] for row in metrics.read_rows(run) if row["split"] == "train"]
+  assert rows == [1, 2, 3, 4]
