@@ -77,10 +77,11 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   if checkpoint != "last":
     raise UserError(f"--checkpoint={checkpoint} is for runs; {model} is a weights file")
   from resnet_jax import convert
+  from resnet_jax.convert import names
 
   config, variables, _ = convert.load_weights(path)
   classes = variables["params"]["classifier"]["bias"].size
-  info = data.of_weights(config.data, classes)
+  info = names.named(data.of_weights(config.data, classes), names.read(path, classes))
   normalization = augment.normalization(None, config.data.normalize)
   variables = jax.device_put(variables)
   return Run(config, task(config, info), variables, 0, info, normalization)
