@@ -1,5 +1,6 @@
 """Runs as objects, for a notebook: load one, apply it, evaluate it."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -26,7 +27,7 @@ class Run(NamedTuple):
   task: steps.Task
   variables: dict[str, Any]  # params and batch_stats, for model.apply
   step: int
-  info: data.Info
+  info: data.Info  # its classes in the order of the logits
   normalization: tuple[Any, Any]
 
   @property
@@ -76,10 +77,11 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   if checkpoint != "last":
     raise UserError(f"--checkpoint={checkpoint} is for runs; {model} is a weights file")
   from resnet_jax import convert
+  from resnet_jax.convert import names
 
   config, variables, _ = convert.load_weights(path)
   classes = variables["params"]["classifier"]["bias"].size
-  info = data.of_weights(config.data, classes)
+  info = names.named(data.of_weights(config.data, classes), names.read(path, classes))
   normalization = augment.normalization(None, config.data.normalize)
   variables = jax.device_put(variables)
   return Run(config, task(config, info), variables, 0, info, normalization)
@@ -144,7 +146,22 @@ def restore(
   if not restored:
     there = ", ".join(map(str, checkpoints.steps())) or "none"
     raise UserError(f"{path} has no whole checkpoint {checkpoint!r}; there are: {there}")
-  return info, network, *restored
+  state, position = restored
+  if names := class_names(path, position):
+    info = dataclasses.replace(info, classes=names)
+  return info, network, state, position
+
+
+def class_names(directory: str | os.PathLike, position: dict[str, Any]) -> tuple[str, ...] | None:
+  """The names of a run's classes in the order of the logits; None where they are not known.
+
+  Checkpoints of older versions lack them: then `result.json` has them, of the same data.
+  """
+  if position.get("classes"):
+    return tuple(position["classes"])
+  recorded = _recorded(pathlib.Path(directory))
+  same = position["data"] and recorded.get("fingerprint") == position["data"]
+  return recorded["classes"] if same else None
 
 
 def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int | None:
@@ -158,11 +175,18 @@ def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int 
 
 def _info(path: pathlib.Path, config) -> data.Info:
   """What the run knows of its data set, which need not be here."""
+  if recorded := _recorded(path):
+    return data.describe(config.data, recorded["shape"], recorded["classes"])
+  return data.info(config.data)
+
+
+def _recorded(path: pathlib.Path) -> dict[str, Any]:
+  """What a run's `result.json` says of its data set; empty where it says nothing."""
   try:
     recorded = json.loads((path / "result.json").read_text())["data"]
-    return data.describe(config.data, tuple(recorded["shape"]), tuple(recorded["classes"]))
+    return recorded | {key: tuple(recorded[key]) for key in ("shape", "classes")}
   except (OSError, ValueError, KeyError, TypeError):
-    return data.info(config.data)
+    return {}
 
 
 def task(config, info: data.Info) -> steps.Task:

@@ -8,10 +8,11 @@ import dataclasses
 import os
 import pathlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from resnet_jax import config as config_lib
-from resnet_jax import metrics, results
+from resnet_jax import metrics, results, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress
@@ -46,6 +47,19 @@ class Position:
   data: str = ""  # the fingerprint of the data set
   seconds: float = 0.0  # of training, over all starts
   peak_memory_bytes: int = 0  # the most of any start
+  identity: str = ""  # of the run, see `workdir.identity`; "" in checkpoints of older versions
+  seed: int | None = None  # the run's, for messages
+  classes: list[str] | None = None  # in the order of the logits; None: their names are not known
+  rows: list[metrics.Row] = dataclasses.field(default_factory=list)  # since the last checkpoint
+
+
+def whose(config: Any, classes: Iterable[str] | None) -> dict[str, Any]:
+  """What a `Position` says of the run that it is of."""
+  return {
+    "identity": workdir.identity(config),
+    "seed": config.seed,
+    "classes": None if classes is None else list(classes),
+  }
 
 
 class Record:
@@ -54,7 +68,7 @@ class Record:
   def __init__(self, path: pathlib.Path, run: Setup, progress: Progress):
     self.path, self.setup, self.progress = path, run, progress
     self.patience = patience()
-    self.identity = os.stat(path)
+    self._folder = os.stat(path)
     self.log = metrics.MetricsLog(path, self._check)
     self.checkpoints = Checkpoints(path, progress.message, self._check)
     self.retry_at = self.draw_at = 0.0
@@ -64,7 +78,7 @@ class Record:
     """Raises an OSError where the folder is not the one that the run began in: what is left of a
     network folder that has vanished is an empty one, and not to be filled.
     """
-    if not os.path.samestat(os.stat(self.path), self.identity):
+    if not os.path.samestat(os.stat(self.path), self._folder):
       raise OSError(f"{self.path} has vanished; another folder is in its place")
 
   def restore(self) -> tuple[Any, Position] | None:

@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -39,7 +39,8 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     the result, as in `result.json`.
 
   Raises:
-    UserError: something in the config or the folder cannot work.
+    UserError: something in the config or the folder cannot work; or photographs cannot be read,
+      and the state is saved.
     Preempted: SIGTERM, SIGINT or SIGUSR2, in any process; the state is saved.
     Diverged: not finite any more; nothing of that was saved.
   """
@@ -64,7 +65,12 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     own_feed = feed.build(run, progress.warn, lookout.each)
     stack.enter_context(contextlib.closing(own_feed))
     loop.restore(old and config_lib.from_json(old))
-    (result,) = take_turns([loop], lambda states, counts: [own_feed.advance(*states, *counts)])
+
+    def advance(states, counts):
+      with loop.kept():
+        return [own_feed.advance(*states, *counts)]
+
+    (result,) = take_turns([loop], advance)
     return result
 
 
@@ -130,7 +136,8 @@ class Loop:
     self.progress, self.lookout, self.profile = progress, lookout, profile
     self.here = run.own()
     self.record = record_lib.build(path, run, progress, peers.first())
-    self.position = Position(data=run.dataset.fingerprint)
+    self.whose = record_lib.whose(run.config, run.dataset.info.classes)
+    self.position = Position(data=run.dataset.fingerprint, **self.whose)
     self.evaluated: evaluation.Evaluation | None = None  # the last, if it was made here
 
   def restore(self, old) -> None:
@@ -147,7 +154,7 @@ class Loop:
 
     position = peers.lead(read)
     if position:
-      self.position = Position(**position)
+      self.position = Position(**position | self.whose)  # older versions did not save these
       self._check_past(old)
       state = found[0] if found else None
       self.state = peers.from_first(state, self.setup.template, self.setup.replicated)
@@ -202,7 +209,7 @@ class Loop:
       count = self._agree(count)
       with self._trace() if trace else contextlib.nullcontext():
         self.state, measured, seconds = yield count
-      self._take(count, measured, seconds)
+      self._take(count, measured, seconds)  # or fewer, where photographs cannot be read
       # The first dispatch compiled: only the later ones tell how fast a step is.
       count = max(1, int(DISPATCH_SECONDS * count / seconds)) if warm else 1
       warm = True
@@ -220,7 +227,7 @@ class Loop:
     return jax.profiler.trace(str(self.path / "profile"))
 
   def _take(self, count: int, measured: dict[str, Any], seconds: float) -> None:
-    """Counts and writes what `count` steps gave.
+    """Counts and writes what `count` steps gave, or the first of them.
 
     Raises:
       Diverged: a step of these left something not finite.
@@ -297,23 +304,45 @@ class Loop:
 
   def _count_errors(self) -> evaluation.Evaluation:
     groups = evaluation.groups(self.here, warn=self.progress.warn)
-    found = evaluation.evaluate(
-      self.here.task,
-      mesh.local(self.state.variables),
-      self.lookout.each(groups, "reading test examples"),
-      self.setup.dataset.test_examples,
-      lambda: self.stop.received,
-    )
-    return found or self._leave()
+    with self.kept():
+      found = evaluation.evaluate(
+        self.here.task,
+        mesh.local(self.state.variables),
+        self.lookout.each(groups, "reading test examples"),
+        self.setup.dataset.test_examples,
+        lambda: self.stop.received,
+      )
+    if found is None:
+      self._leave()
+    with self.kept(together=True):
+      evaluation.refuse_unread(found, self.setup)
+    return found
+
+  @contextlib.contextmanager
+  def kept(self, together: bool = False) -> Iterator[None]:
+    """Where an error of the input ends the run: the state is saved before, in a run of one process,
+    or if all processes meet the error `together`.
+    """
+    try:
+      yield
+    except UserError as error:
+      if not self.position.step or (jax.process_count() > 1 and not together):
+        raise
+      self._secure()
+      raise UserError(f"{error}; step {self.position.step} is saved, run it again") from None
 
   def _leave(self) -> NoReturn:
     signal = self.stop.received or "a signal to another process"
     self.progress.message(f"{signal}: saving at step {self.position.step}")
     if self.position.step:
-      peers.lead(lambda: self.record.secure(self.state, self.position))
-      self.record.close()
-      self.record.draw()
+      self._secure()
     raise Preempted(f"stopped by {signal} at step {self.position.step}; run it again")
+
+  def _secure(self) -> None:
+    """Sees all that the run has come to on the disk, before it is left."""
+    peers.lead(lambda: self.record.secure(self.state, self.position))
+    self.record.close()
+    self.record.draw()
 
   def _diverged(self, step: int, loss: float) -> NoReturn:
     rate = float(self.setup.learning_rate(step - 1))

@@ -1,6 +1,7 @@
 """A run's folder: whose it is, that nobody else is in it, and what the run was told to do."""
 
 import fcntl
+import hashlib
 import json
 import pathlib
 import time
@@ -78,6 +79,24 @@ def lock(workdir: pathlib.Path) -> IO[str]:
       time.sleep(0.01 * attempt)
   handle.close()
   raise UserError(f"--workdir={workdir} is in use by another run; wait or take another")
+
+
+def identity(config: Any) -> str:
+  """A digest of the settings that may not change on a resume, the seed among them.
+
+  Only those that differ from their defaults count, so that a setting which a later version adds
+  changes no digest. Two configs that a resume takes for the same have the same identity.
+  """
+  changed = config_lib.differences(config_lib.default_config(), config)
+  fixed = {key: _plain(key, value) for key, (_, value) in changed.items() if key not in FREE}
+  return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plain(key: str, value: Any) -> Any:
+  """A value so that those which `config.differences` takes for equal are written alike."""
+  if key in config_lib.DURATIONS:
+    return str(value)
+  return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def refuse_changes(old: Any, new: Any, free: Collection[str] = FREE) -> None:

@@ -107,7 +107,7 @@ def take(path: pathlib.Path, out: pathlib.Path, checkpoint: str) -> None:
   from safetensors.numpy import save
 
   from resnet_jax import api
-  from resnet_jax.convert import network
+  from resnet_jax.convert import names, network
 
   config = api.own_config(path)
   network.check(config)
@@ -115,7 +115,8 @@ def take(path: pathlib.Path, out: pathlib.Path, checkpoint: str) -> None:
   tensors, report = convert.tensors_of(config, state.variables)
   partial = out.with_name(f".partial-{out.name}")
   try:
-    partial.write_bytes(save(tensors, metadata={"format": "pt"}))
+    metadata = names.metadata(api.class_names(path, position))
+    partial.write_bytes(save(tensors, metadata=metadata))
     partial.replace(out)
   finally:
     partial.unlink(missing_ok=True)

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from resnet_jax import api, convert, data, mesh, metrics, setup, train, workdir
+from resnet_jax import api, convert, data, mesh, metrics, record, setup, workdir
 from resnet_jax import config as config_lib
 from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.convert import names
 from resnet_jax.errors import UserError
 
 
@@ -21,12 +22,15 @@ def write(path: pathlib.Path, weights: pathlib.Path, config: Any, variables: Any
     UserError: the folder is in use, holds anything already or cannot be written.
   """
   setup.use_type(config)
-  info = convert.info(config, variables["params"]["classifier"]["bias"].size)
+  outputs = variables["params"]["classifier"]["bias"].size
+  classes = names.read(weights, outputs)
+  info = names.named(convert.info(config, outputs), classes)
   state = _state(config, info, variables)
   with workdir.lock(path), weights.open("rb") as file:
     refuse_taken(path)
     checkpoints = Checkpoints(path, print)
-    checkpoints.save(0, state, dataclasses.asdict(train.Position()))
+    position = record.Position(**record.whose(config, classes))  # others' files name none
+    checkpoints.save(0, state, dataclasses.asdict(position))
     checkpoints.settle()
     checkpoints.close()
     if checkpoints.failure:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resnet_jax.errors import UserError
+
 # Pixels of padding before the random crop, and whether a mirrored image keeps its meaning. Other
 # sets get what the papers give CIFAR.
 _AUGMENTATION = {
@@ -82,7 +84,17 @@ def describe(config, shape: tuple[int, int, int], classes: tuple[str, ...]) -> I
 
 
 def assemble(info: Info, train: Split, test: Split) -> Dataset:
-  """The data set of two splits, with its fingerprint."""
+  """The data set of two splits, with its fingerprint.
+
+  Raises:
+    UserError: a training example has a label that is no class, such as TFDS's -1 for none.
+  """
+  strange = train.labels[(train.labels < 0) | (train.labels >= len(info.classes))]
+  if len(strange):
+    raise UserError(
+      f"config.data.train_split: {len(strange)} of its {len(train.labels)} examples have no class "
+      f"of {info.name} (their label is {strange[0]}); name a split with labels"
+    )
   digest = hashlib.sha256(repr((info.name, info.shape, info.classes)).encode())
   for split in (train, test):
     digest.update(repr(split.images.shape).encode())

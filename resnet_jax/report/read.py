@@ -17,10 +17,11 @@ from resnet_jax.sweep import status as status_lib
 
 
 class Tested(NamedTuple):
-  """Of the whole test set: the labels, and where the prediction is another."""
+  """Of the whole test set: the labels, where the prediction is wrong, and the classes' names."""
 
-  labels: np.ndarray
+  labels: np.ndarray  # -1: it could not be read, which is wrong
   wrong: np.ndarray
+  classes: tuple[str, ...] | None = None  # which the labels number; older runs may lack them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -198,15 +199,19 @@ def _read_run(planned: plan_lib.Run, plan: plan_lib.Plan) -> Run:
       raise
   rows = metrics.read_rows(planned.workdir)
   rows.sort(key=lambda row: (row["step"], row["split"] == "test"))
-  tested = _read_predictions(planned.workdir) if status.state == "done" else None
+  tested = _read_tested(planned.workdir, status.result or {}) if status.state == "done" else None
   return Run(planned.seed, status, rows, config, tested)
 
 
-def _read_predictions(workdir: pathlib.Path) -> Tested | None:
+def _read_tested(workdir: pathlib.Path, result: dict[str, Any]) -> Tested | None:
   """None where an older run kept no predictions."""
   try:
     with np.load(workdir / "predictions.npz") as found:
       labels, predictions = found["labels"], found["predictions"]
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
     return None
-  return Tested(labels, predictions != labels) if labels.shape == predictions.shape else None
+  if labels.shape != predictions.shape:
+    return None
+  classes = result.get("data", {}).get("classes")
+  wrong = (predictions != labels) | (predictions < 0)
+  return Tested(labels, wrong, classes and tuple(classes))

@@ -53,6 +53,8 @@ class Training:
 
   def _example(self, example: int, position: int) -> tuple[np.ndarray, int]:
     data, label = self.source[example]
+    if label < 0:  # TFDS's for none: it would train the last class
+      raise Unreadable(f"it has no class (its label is {label})")
     height, width = decode.size(data)
     rng = np.random.default_rng((self.seed, position))
     box = crops.draw(self.crop, height, width, self.image_size, rng)
