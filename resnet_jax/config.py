@@ -12,7 +12,8 @@ import pathlib
 import re
 import sys
 import types
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import ml_collections
 from ml_collections import config_dict
@@ -41,6 +42,55 @@ DURATIONS = {
   "train.log_every",
   "train.eval_every",
   "train.checkpoint_every",
+}
+
+
+class Unread(NamedTuple):
+  """Where nothing reads a setting: while the setting `by` has one of `values`."""
+
+  by: str
+  values: tuple[Any, ...]  # of a duration, its number
+  reader: str = ""  # what reads it; "": set there it is no mistake, as rows of a sweep share it
+
+
+SHORTCUTS = (  # those of models/shortcuts.py
+  "identity",
+  "scaling",
+  "exclusive_gating",
+  "shortcut_gating",
+  "conv",
+  "dropout",
+  "none",
+)
+
+
+def _of_shortcuts(*names: str) -> Unread:
+  others = tuple(name for name in SHORTCUTS if name not in names)
+  return Unread("model.shortcut", others, " and ".join(names))
+
+
+_OF_STEPS = Unread("optim.schedule", ("cosine", "constant"), "optim.schedule=step")
+_OF_WARMUP = Unread("optim.warmup", (0,), "an optim.warmup of a step or more")
+UNREAD = {
+  "data.dir": Unread("data.name", ("digits",), "photographs and the sets of TFDS"),
+  "model.dropout_rate": _of_shortcuts("dropout"),
+  "model.gate_bias": _of_shortcuts("exclusive_gating", "shortcut_gating"),
+  "model.projection": Unread("model.shortcut", ("conv", "none")),
+  "model.residual_scale": _of_shortcuts("scaling"),
+  "model.shortcut_scale": _of_shortcuts("scaling"),
+  "model.stride_on": Unread("model.unit", ("basic", "single"), "model.unit=bottleneck"),
+  "optim.drop_at": _OF_STEPS,
+  "optim.drop_factor": _OF_STEPS,
+  "optim.nesterov": Unread("optim.momentum", (0,), "an optim.momentum above 0"),
+  "optim.warmup_learning_rate": _OF_WARMUP,
+  "optim.warmup_schedule": _OF_WARMUP,
+}
+# optim.drop_at of the recipes in configs/common.py, which is nobody's mistake where a run is cut
+# short or takes another schedule.
+DROPS = {
+  "paper": "30 epochs, 60 epochs, 90 epochs",
+  "torch": "30 epochs, 60 epochs",
+  "large_batch": "30 epochs, 60 epochs, 80 epochs",
 }
 
 
@@ -146,13 +196,62 @@ def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any
   return flat
 
 
+def unread(config: ml_collections.ConfigDict) -> set[str]:
+  """The keys that nothing reads under this config's other settings, whatever their values.
+
+  The training is the same, bit for bit, with any other value of them: `{"optim.drop_at",
+  "optim.drop_factor"}` under a cosine. A shortcut of one's own is taken to read all of the model's.
+  """
+  found = set()
+  for key, (by, values, _) in UNREAD.items():
+    value = config[by]
+    if by in DURATIONS and (parsed := _duration(value)):
+      value = parsed[0]
+    if value in values:
+      found.add(key)
+  if config["model.shortcut"] not in SHORTCUTS:
+    found = {key for key in found if not key.startswith("model.")}
+  return found
+
+
+def reset(config: ml_collections.ConfigDict, keys: Iterable[str]) -> None:
+  """Sets keys to their defaults."""
+  defaults = leaves(default_config())
+  for key in keys:
+    config[key] = defaults[key]
+
+
+def refuse_unread(config: ml_collections.ConfigDict) -> None:
+  """Raises a UserError where a setting is not at its default and nothing reads it.
+
+  For what is given to a run that is new; a run that has begun may go on with it.
+  """
+  defaults = leaves(default_config())
+  for key in sorted(unread(config)):
+    by, _, reader = UNREAD[key]
+    recipes = DROPS.values() if key == "optim.drop_at" else ()
+    if reader and config[key] not in (defaults[key], *recipes):
+      raise UserError(
+        f"config.{key}={config[key]!r} does nothing with config.{by}={config[by]!r}; it belongs to "
+        f"{reader}; leave it at {defaults[key]!r}"
+      )
+
+
 def differences(
   before: ml_collections.ConfigDict, after: ml_collections.ConfigDict
 ) -> dict[str, tuple[Any, Any]]:
-  """The keys whose values differ, with both; a duration of "100", as flags give it, is 100."""
-  old, new = leaves(before), leaves(after)
-  same = lambda key: old[key] == new[key] or key in DURATIONS and str(old[key]) == str(new[key])
-  return {key: (old[key], new[key]) for key in old if not same(key)}
+  """The keys whose values differ, with both, but for those that neither config reads.
+
+  A duration of "100", as flags give it, is 100.
+  """
+  old, new, idle = leaves(before), leaves(after), unread(before) & unread(after)
+
+  def same(key: str) -> bool:
+    if key in DURATIONS and (parsed := _duration(old[key])):
+      return parsed == _duration(new[key])
+    return old[key] == new[key]
+
+  return {key: (old[key], new[key]) for key in old if key not in idle and not same(key)}
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -214,9 +313,8 @@ def steps(
   Raises:
     UserError: it is none of these, and `key` names it.
   """
-  match = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*(steps?|epochs?|examples?|%|)\s*", str(value))
   try:
-    number, unit = float(match[1]), match[2].rstrip("s")  # type: ignore[index]
+    number, unit = _duration(value)  # type: ignore[misc]
     per_step = {"": 1, "step": 1, "epoch": batch_size / examples, "example": batch_size}
     count = number / 100 * total if unit == "%" else number / per_step[unit]  # type: ignore[operator]
     whole = round(count) if unit == "%" else math.ceil(count - 1e-9)
@@ -229,6 +327,16 @@ def steps(
   if whole >= 2**31:
     raise UserError(f"config.{key}={value!r} must be below 2**31 steps")
   return whole
+
+
+def _duration(value: int | str) -> tuple[float, str] | None:
+  """A duration's number and unit ("", step, epoch, example or %), or None where it is none."""
+  pattern = r"\s*([\d._]+(?:e\+?\d+)?)\s*(steps?|epochs?|examples?|%|)\s*"
+  match = re.fullmatch(pattern, str(value).lower())
+  try:
+    return (float(match[1]), match[2].rstrip("s")) if match else None
+  except ValueError:
+    return None
 
 
 def make_importable(path: str) -> None:
