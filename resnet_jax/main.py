@@ -179,9 +179,9 @@ def _evaluate(config) -> None:
 
 
 def _describe(config) -> None:
+  config_lib.refuse_unread(config)
   from resnet_jax import describe
 
-  config_lib.refuse_unread(config)
   print(describe.to_json(config) if _JSON.value else describe.to_text(config))
 
 
