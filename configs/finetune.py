@@ -39,4 +39,4 @@ def get_config(argument: str = ""):
   config.data.normalize = source.data.normalize
   config.optim.learning_rate = 0.01
   config.optim.warmup = "0 steps"
-  return config
+  return common.only_read(config)

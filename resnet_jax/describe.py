@@ -134,3 +134,9 @@ def _alike(layers: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     name = LATER_UNIT.sub("units", layer["name"])
     groups.setdefault((name, layer["output"]), []).append(layer)
   return list(groups.values())
+
+
+if __name__ == "__main__":
+  from resnet_jax.__main__ import refer
+
+  refer("--mode=describe")

@@ -22,8 +22,12 @@ class Diverged(Exception):
 
 
 def unknown(key: str, value: object, known: Iterable[str]) -> UserError:
-  """An error for a `value` of `key` that is none of `known`, with the nearest that is."""
+  """An error for a `value` of `key` that is none of `known`, with the nearest that are."""
   known = sorted(known)
-  near = difflib.get_close_matches(str(value), known, n=1)
-  hint = f"did you mean {near[0]!r}? " if near else ""
+  word = str(value)
+  near = difflib.get_close_matches(word, known)  # three at most, the nearest first
+  if part := [name for name in known if len(word) > 2 and word in name]:
+    near = difflib.get_close_matches(word, part, cutoff=0)
+  *first, last = map(repr, near) if near else [""]
+  hint = f"did you mean {' or '.join(filter(None, [', '.join(first), last]))}? " if near else ""
   return UserError(f"{key}={value!r} is unknown; {hint}choose from {', '.join(known)}")

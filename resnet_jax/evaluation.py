@@ -223,3 +223,9 @@ def _group(run: Setup, bucket: list[tuple[int, int, np.ndarray]], size: int) -> 
 
 
 _eval_step: Any = jax.jit(steps.eval_step, static_argnums=0)
+
+
+if __name__ == "__main__":
+  from resnet_jax.__main__ import refer
+
+  refer("--mode=eval")

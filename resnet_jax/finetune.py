@@ -48,12 +48,13 @@ def check(config) -> None:
   """Raises a UserError where the weights do not fit the network that is to begin with them."""
   if not config.finetune.weights:
     return
-  given, ours = map(config_lib.leaves, (source_config(config.finetune.weights), config))
+  differences = config_lib.differences(source_config(config.finetune.weights), config)
   for key in NETWORK:
-    if given[key] != ours[key]:
+    if key in differences:
+      given, ours = differences[key]
       raise UserError(
-        f"config.finetune.weights={config.finetune.weights!r} are of a net with {key}="
-        f"{given[key]!r}; config.{key} is {ours[key]!r}"
+        f"config.finetune.weights={config.finetune.weights!r} are of a net with {key}={given!r}; "
+        f"config.{key} is {ours!r}"
       )
 
 

@@ -13,11 +13,12 @@ on when the same command is given again. Exit codes: 0 done, 1 bad input or a ru
 import itertools
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags, logging
 from ml_collections import config_flags
 
-from resnet_jax import cli, compilation
+from resnet_jax import cli, compilation, values
 from resnet_jax import config as config_lib
 from resnet_jax.errors import Diverged, UserError
 
@@ -66,6 +67,23 @@ _MODES = {
 }
 
 
+class _Parser(flags.ArgumentParser):
+  """Reads `--config.key=value`; unlike ml_collections' own it takes None."""
+
+  def __init__(self, kind: type):
+    self.kind = kind
+
+  def parse(self, argument: Any) -> Any:
+    return values.read(self.kind, argument) if isinstance(argument, str) else argument
+
+  def flag_type(self) -> str:
+    return self.kind.__name__
+
+
+for _kind in (int, float, bool):
+  config_flags.register_flag_parser_for_type(_kind, _Parser(_kind))
+
+
 def parse(argv: list[str]) -> list[str]:
   """Reads the flags; whatever is wrong with them ends the program with one line."""
   try:
@@ -83,6 +101,7 @@ def parse(argv: list[str]) -> list[str]:
             f"--config={path!r}: there is no such file; see configs/; arguments follow a colon, "
             "as configs/resnet.py:depth=20,digits"
           )
+        config_lib.refuse_other_kind(value if equals else following, "get_config")
         config_lib.make_importable(path)
     rest = flags.FLAGS(argv)
     if rest[1:]:
@@ -160,6 +179,7 @@ def _evaluate(config) -> None:
 
 
 def _describe(config) -> None:
+  config_lib.refuse_unread(config)
   from resnet_jax import describe
 
   print(describe.to_json(config) if _JSON.value else describe.to_text(config))

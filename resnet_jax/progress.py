@@ -57,12 +57,18 @@ class Progress:
     self.total = total
     self.process = process
     self.console = console or best_effort_console()
-    self.bar: Any = None
+    self.bar: Any = None  # from the first phase or step on
     self._last_line = -LINE_SECONDS
     self._first: tuple[float, int] | None = None
 
   def __enter__(self) -> "Progress":
-    if self.console.is_terminal and not self.process:
+    return self
+
+  def _show(self, **values: Any) -> bool:
+    """Changes what the bar shows; False where there is none."""
+    if not self.console.is_terminal or self.process:
+      return False
+    if not self.bar:
       from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
       from rich.progress import Progress as Bar
 
@@ -76,7 +82,8 @@ class Progress:
       )
       self.task = self.bar.add_task("training", total=self.total, values="")
       self.bar.start()
-    return self
+    self.bar.update(self.task, **values)
+    return True
 
   def __exit__(self, *_: object) -> None:
     if self.bar:
@@ -84,9 +91,7 @@ class Progress:
 
   def phase(self, text: str) -> None:
     """Says what goes on while no step is taken."""
-    if self.bar:
-      self.bar.update(self.task, values=f"{text} ...")
-    else:
+    if not self._show(values=f"{text} ..."):
       self.message(f"{text} ...")
 
   def message(self, text: str) -> None:
@@ -108,9 +113,9 @@ class Progress:
     left = clock((self.total - step) * (now - begin) / (step - first)) if step > first else "-:--"
     rate = f"{images_per_second:.0f}" if images_per_second >= 10 else f"{images_per_second:.1f}"
     values = f"loss {loss:.4f}  error {error:.2f} %  {rate} images/s  {left} left"
-    if self.bar:
-      self.bar.update(self.task, completed=step, values=values)
-    elif now - self._last_line >= LINE_SECONDS or step == self.total:
+    if self._show(completed=step, values=values):
+      return
+    if now - self._last_line >= LINE_SECONDS or step == self.total:
       self._last_line = now
       self.message(f"step {step}/{self.total}  {values}")
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from resnet_jax import config as config_lib
-from resnet_jax import feed, mesh, peers, setup, steps, train
+from resnet_jax import feed, mesh, peers, setup, steps, train, workdir
 from resnet_jax import record as record_lib
 from resnet_jax.errors import UserError
 from resnet_jax.preemption import StopRequest
@@ -41,9 +41,13 @@ def train_all(config, directory: str | os.PathLike, count: int) -> list[dict[str
   seeds = range(config.seed, config.seed + count)
   configs = [_of(config, seed) for seed in seeds]
   paths = [pathlib.Path(directory) / f"seed{seed}" for seed in seeds]
+  if new := workdir.begins(*paths):
+    config_lib.refuse_unread(config)
   with contextlib.ExitStack() as stack:
     old = [train.enter(path, own, stack) for path, own in zip(paths, configs, strict=True)]
     first = setup.setup(configs[0])
+    if new:
+      setup.refuse_idle(first)
     if not isinstance(first.train, steps.Examples):
       raise UserError("--seeds is for data that lie in memory; these photographs are streamed")
     runs = [
@@ -73,3 +77,9 @@ def _summary(results: list[dict[str, Any]]) -> str:
   errors = [result["test_error"] for result in results]
   spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
   return f"{len(errors)} seeds: test error {statistics.fmean(errors):.2f}{spread} %"
+
+
+if __name__ == "__main__":
+  from resnet_jax.__main__ import refer
+
+  refer("--seeds=2")

@@ -110,6 +110,30 @@ def setup(config) -> Setup:
   )
 
 
+def refuse_idle(run: Setup) -> None:
+  """Refuses what does nothing with a data set of this size; for runs that are new.
+
+  Raises:
+    UserError: a batch is larger than the training set, or the rate would drop after the run.
+  """
+  config, total = run.config, run.durations.steps
+  examples, batch_size = run.dataset.train_examples, config.data.batch_size
+  if batch_size > examples:
+    raise UserError(
+      f"config.data.batch_size={batch_size} is more than the {examples} examples of "
+      f"config.data.train_split={config.data.train_split!r}; take at most {examples}"
+    )
+  drop_at = config.optim.drop_at
+  if config.optim.schedule != "step" or drop_at in config_lib.DROPS.values():
+    return
+  last = max(optim.drops(config.optim, total, batch_size, examples))
+  if last > total:
+    raise UserError(
+      f"config.optim.drop_at={drop_at!r} is behind the end of the run: step {last} of {total}; "
+      "drop the rate before it, as at '50%, 75%', or take optim.schedule=constant"
+    )
+
+
 def use_type(config) -> None:
   """Turns 64-bit JAX on where the model asks for it."""
   if config.model.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]

@@ -178,3 +178,9 @@ def _print(found: evaluation.Evaluation, steps: list[int]) -> None:
     f"({round(found.error * examples / 100)} of {examples}), top-5 {found.top5_error:.2f} %, loss "
     f"{found.loss:.4f}"
   )
+
+
+if __name__ == "__main__":
+  from resnet_jax.__main__ import refer
+
+  refer("--mode=eval")

@@ -24,7 +24,7 @@ from resnet_jax.errors import Diverged, Preempted, UserError
 from resnet_jax.preemption import StopRequest
 from resnet_jax.progress import Progress
 from resnet_jax.record import Position
-from resnet_jax.setup import Setup, check, plan, setup
+from resnet_jax.setup import Setup, check, plan, refuse_idle, setup
 
 DISPATCH_SECONDS = 2.0  # how long one should take, so that a signal is heeded soon
 PROFILED = 5  # steps in a trace, if no evaluation comes between
@@ -56,8 +56,12 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     if several:
       values = config_lib.leaves(config)
       peers.refuse_other({f"config.{key}": values[key] for key in values.keys() - OF_A_HOST})
+    if new := peers.lead(lambda: workdir.begins(path)):
+      config_lib.refuse_unread(config)
     old = peers.lead(lambda: enter(path, config, stack))
     run = setup(config)
+    if new:
+      refuse_idle(run)
     if not several:
       stack.enter_context(stop)
     progress = Progress(run.durations.steps, process=jax.process_index() if several else None)
@@ -158,7 +162,8 @@ class Loop:
       self._check_past(old)
       state = found[0] if found else None
       self.state = peers.from_first(state, self.setup.template, self.setup.replicated)
-      self.progress.message(f"resuming at step {self.position.step}")
+      if self.position.step < self.setup.durations.steps:
+        self.progress.message(f"resuming at step {self.position.step}")
     else:
       self.progress.phase("initializing")
       shape = self.setup.dataset.info.shape
@@ -197,12 +202,14 @@ class Loop:
   def turns(self) -> Generator[int, Advanced, dict[str, Any]]:
     """From where the run stands to its end: yields counts of steps, is sent what they gave."""
     durations, position = self.setup.durations, self.position
-    self.progress.phase("compiling")
+    done = position.step >= durations.steps
+    if not done:
+      self.progress.phase("compiling")
     count, warm = 1, False
     while True:
       self._measure()
       if position.step >= durations.steps:
-        return self._finish()
+        return self._finish("done already" if done else "done")
       ends = [(position.step // every + 1) * every for every in durations[1:]] + [durations.steps]
       trace = self.profile and warm
       count = min(max(count, PROFILED) if trace else count, min(ends) - position.step, feed.MOST)
@@ -360,7 +367,7 @@ class Loop:
     self.record.write_result(result)
     return result
 
-  def _finish(self) -> dict[str, Any]:
+  def _finish(self, done: str) -> dict[str, Any]:
     step = self.position.step
     peers.lead(lambda: self.record.secure(self.state, self.position))
     if not peers.lead(lambda: self.record.has_predictions(step)):
@@ -375,6 +382,12 @@ class Loop:
     self.record.draw()
     best = f"best {result['best_test_error']:.2f} % at step {self.position.best_step}"
     self.progress.message(
-      f"done: test error {result['test_error']:.2f} %, {best}; {self.path / 'result.json'}"
+      f"{done}: test error {result['test_error']:.2f} %, {best}; {self.path / 'result.json'}"
     )
     return result
+
+
+if __name__ == "__main__":
+  from resnet_jax.__main__ import refer
+
+  refer()

@@ -58,6 +58,26 @@ def read_config(workdir: pathlib.Path) -> Any:
   return None
 
 
+def begins(*workdirs: pathlib.Path) -> bool:
+  """Whether all of these runs are new: only then is refused what a run that has begun may have.
+
+  The runs of a sweep that began before such refusals count as begun, all of them.
+
+  Raises:
+    UserError: see `read_config`.
+  """
+  for workdir in workdirs:
+    if read_config(workdir) is not None or (workdir / "checkpoints").exists():
+      return False
+  sweep = workdirs[0].absolute().parent.parent / "sweep.json"
+  try:
+    return bool(json.loads(sweep.read_text())["strict"])
+  except OSError:
+    return True  # of no sweep
+  except (ValueError, KeyError, TypeError):
+    return False
+
+
 def lock(workdir: pathlib.Path) -> IO[str]:
   """Creates the folder if need be and holds it until the file returned is closed.
 

@@ -58,6 +58,10 @@ def test_messages_are_printed_as_they_are():
   assert shown(False, use) == f"compiling [net] ...\n{text}\n"
 
 
+def test_a_run_that_takes_no_step_has_no_bar():
+  assert shown(True, lambda bar: bar.message("done already")) == "done already\n"
+
+
 def test_a_terminal_has_a_bar_below_the_messages():
   def use(bar):
     bar.update(42, 0.25, 9.1, 300.0)

@@ -1,6 +1,7 @@
 """Runs as a user sees them: the command, killed and started again; what it leaves behind."""
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -15,8 +16,9 @@ import time
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
-from resnet_jax import data, evaluation, metrics, train, workdir
+from resnet_jax import data, evaluation, metrics, progress, seeds, train, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import load_file
 from resnet_jax.errors import Diverged, UserError
@@ -334,10 +336,54 @@ def test_a_second_run_in_one_workdir_is_refused(tmp_path, repository, monkeypatc
   assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_a_finished_run_started_again_keeps_its_result(tmp_path, repository, monkeypatch):
+def test_a_finished_run_started_again_keeps_its_result_and_says_so(
+  tmp_path, repository, monkeypatch
+):
   monkeypatch.chdir(repository)
   first = train.train(tiny(), tmp_path / "run")
+  terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
+  monkeypatch.setattr(progress, "best_effort_console", lambda: terminal)
   assert train.train(tiny(), tmp_path / "run") == first
+  (said,) = terminal.file.getvalue().splitlines()  # and no bar
+  assert said.startswith(f"done already: test error {first['test_error']:.2f} %, best ")
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"optim.drop_at": "2"}, "drop_at='2' does nothing with config.optim.schedule='cosine'"),
+    ({"model.stride_on": "3x3"}, "config.model.stride_on='3x3' does nothing"),
+    ({"data.dir": "/data"}, "config.data.dir='/data' does nothing"),
+    ({"data.batch_size": 5000}, "batch_size=5000 is more than the 1437 examples"),
+    ({"optim.schedule": "step", "optim.drop_at": "5"}, "behind the end of the run: step 5 of 4"),
+  ],
+)
+def test_what_does_nothing_is_refused_in_a_new_run(
+  tmp_path, repository, monkeypatch, change, message
+):
+  monkeypatch.chdir(repository)
+  config = tiny()
+  config.update_from_flattened_dict(change)
+  with pytest.raises(UserError, match=message):
+    train.train(config, tmp_path / "run")
+  assert not (tmp_path / "run" / "config.json").exists()
+  with pytest.raises(UserError, match=message):
+    seeds.train_all(config, tmp_path / "seeds", 2)
+
+
+def test_a_run_that_has_begun_goes_on_with_what_does_nothing(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = tiny()
+  config.model.stride_on, config.data.dir, config.optim.drop_at = "3x3", "/data", "9"
+  with monkeypatch.context() as before:
+    before.setattr(workdir, "begins", lambda *_: False)  # as the version before had it
+    first = train.train(config, tmp_path / "run")
+  rows = facts(tmp_path / "run")
+  for again in (config, tiny()):  # the same command; and one of a recipe that has left it out
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
+    assert train.train(again, tmp_path / "run")["test_error"] == first["test_error"]
+    assert facts(tmp_path / "run") == rows
+  assert not (tmp_path / "run" / "metrics.aside").exists()
 
 
 def test_batch_that_devices_cannot_share(tmp_path, repository, monkeypatch):

@@ -8,7 +8,6 @@ the same command is given again: finished runs stay, half-done ones resume. Exit
 are finished, 1 bad input, 2 some runs failed, 75 stopped, run me again.
 """
 
-import ast
 import pathlib
 import re
 import sys
@@ -82,10 +81,7 @@ def settings(argv: Sequence[str]) -> dict[str, Any]:
       raise config_lib.unknown_key(key)
     if not equals:
       raise UserError(f"--{name} has no value; write --{name}={known[key]}")
-    try:
-      found[key] = ast.literal_eval(value)
-    except (ValueError, SyntaxError):  # a text
-      found[key] = value
+    found[key] = config_lib.read_value(key, value)
   return found
 
 
