@@ -29,6 +29,9 @@ class Run(NamedTuple):
   info: data.Info
   normalization: tuple[Any, Any]
 
+  def __repr__(self) -> str:  # a tuple's would print every weight
+    return f"Run({config_lib.in_words(self.config)}, step {self.step})"
+
   @property
   def model(self) -> ResNet:
     """The network itself."""

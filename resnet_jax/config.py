@@ -8,15 +8,14 @@ import difflib
 import importlib.util
 import json
 import math
-import pathlib
 import re
-import sys
 import types
 from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
 
+from resnet_jax import config_files
 from resnet_jax.errors import UserError
 
 # Settings whose default is None: the data set's own value is used.
@@ -146,6 +145,13 @@ def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any
   return flat
 
 
+def in_words(config: ml_collections.ConfigDict) -> str:
+  """The net and its data in a few words: `cifar basic-20, identity, original, digits`."""
+  model = config.model
+  net = f"{model.family} {model.unit}-{model.depth}, {model.shortcut}, {model.after_add}"
+  return f"{net}, {config.data.name}"
+
+
 def differences(
   before: ml_collections.ConfigDict, after: ml_collections.ConfigDict
 ) -> dict[str, tuple[Any, Any]]:
@@ -231,15 +237,11 @@ def steps(
   return whole
 
 
-def make_importable(path: str) -> None:
-  """Lets a config file use `from configs import common` wherever the program is started."""
-  for folder in pathlib.Path(path).resolve().parents:
-    if folder.name == "configs" and str(folder.parent) not in sys.path:
-      sys.path.append(str(folder.parent))
-
-
 def load_file(spec: str) -> ml_collections.ConfigDict:
   """The config of a file, as `--config` takes it: `path.py` or `path.py:argument`.
+
+  The path is looked up from the current folder; one such as `configs/resnet.py` that is not there
+  is that of the package.
 
   Raises:
     UserError: there is no such file, or it has no `get_config`.
@@ -254,17 +256,16 @@ def call_file(spec: str, function: str) -> tuple[types.ModuleType, Any]:
     UserError: there is no such file, or it has no such function.
   """
   path, _, argument = spec.partition(":")
-  if not pathlib.Path(path).is_file():
-    raise UserError(f"--config={spec!r}: there is no file {path!r}")
-  make_importable(path)
-  module_spec = importlib.util.spec_from_file_location("config_file", path)
+  found = config_files.find(path)
+  module_spec = importlib.util.spec_from_file_location("config_file", found)
   assert module_spec and module_spec.loader
   module = importlib.util.module_from_spec(module_spec)
-  module_spec.loader.exec_module(module)
-  if not hasattr(module, function):
-    raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
-  call = getattr(module, function)
-  return module, call(argument) if argument else call()
+  with config_files.importable(found):
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, function):
+      raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
+    call = getattr(module, function)
+    return module, call(argument) if argument else call()
 
 
 def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
