@@ -223,7 +223,7 @@ def test_different_sweeps_are_sections_of_one_page(tmp_path):
 
 GROUPS = {
   (group, row): {"model.depth": depth, "model.shortcut": row}
-  for group, depth in (("deep", 32), ("shallow", 20))
+  for group, depth in (("larch", 32), ("birch", 20))
   for row in ("identity", "conv")
 }
 
@@ -232,29 +232,29 @@ def test_a_page_of_one_group_has_nothing_of_the_others(tmp_path):
   sweep(tmp_path / "w", GROUPS, {("conv", 1): None}, name="two")
   sweep(tmp_path / "other", name="other")
   whole = report(tmp_path / "w", tmp_path / "other", out=tmp_path / "whole")
-  assert "figures/two-deep-error.svg" in whole and "figures/two-depth.svg" in whole
-  files = report(tmp_path / "w", tmp_path / "other", out=tmp_path / "out", groups=["shallow"])
+  assert "figures/two-larch-error.svg" in whole and "figures/two-depth.svg" in whole
+  files = report(tmp_path / "w", tmp_path / "other", out=tmp_path / "out", groups=["birch"])
   assert [name for name in files if name.endswith(".svg")] == [
-    "figures/two-shallow-error.svg",
-    "figures/two-shallow-training-loss.svg",
+    "figures/two-birch-error.svg",
+    "figures/two-birch-training-loss.svg",
   ]
   for name in ("index.html", "report.md", "numbers.csv", "rows.csv", "timing.csv"):
-    assert "deep" not in files[name].decode() and "shallow" in files[name].decode()
+    assert "larch" not in files[name].decode() and "birch" in files[name].decode()
   assert "3 of 4 runs done, 1 waiting." in files["report.md"].decode()
-  assert [line["group"] for line in lines(files, "rows.csv")] == ["shallow"] * 2
+  assert [line["group"] for line in lines(files, "rows.csv")] == ["birch"] * 2
 
 
 @pytest.mark.parametrize(
   ("rows", "message"),
   [
-    (GROUPS, "--group='shalow' is unknown; did you mean 'shallow'? choose from deep, shallow"),
-    (ROWS, "--group='shalow': the rows of this sweep have no groups"),
+    (GROUPS, "--group='brich' is unknown; did you mean 'birch'? choose from birch, larch"),
+    (ROWS, "--group='brich': the rows of this sweep have no groups"),
   ],
 )
 def test_a_group_that_is_not_there(tmp_path, rows, message):
   fake.save(tmp_path / "w", rows)
   with pytest.raises(UserError) as error:
-    select(read([tmp_path / "w"]), ["shalow"])
+    select(read([tmp_path / "w"]), ["brich"])
   assert str(error.value) == message
 
 
@@ -289,7 +289,7 @@ def command(*flags):
 def test_the_command_takes_folders_and_groups(tmp_path):
   for name in ("runs/a", "runs/b"):
     sweep(tmp_path / name, GROUPS, {("conv", 0): None, ("identity", 0): None}, name=name)
-  done = command(f"{tmp_path}/run?", "--group=deep", "--group=shallow", f"--out={tmp_path}/page")
+  done = command(f"{tmp_path}/run?", "--group=larch", "--group=birch", f"--out={tmp_path}/page")
   assert (done.returncode, done.stdout) == (0, f"the report is in {tmp_path}/page/index.html\n")
   heads = (tmp_path / "page" / "report.md").read_text()
   assert "The sweep runs/a" in heads and "The sweep runs/b" in heads
