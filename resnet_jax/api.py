@@ -30,6 +30,9 @@ class Run(NamedTuple):
   info: data.Info  # its classes in the order of the logits
   normalization: tuple[Any, Any]
 
+  def __repr__(self) -> str:  # a tuple's would print every weight
+    return f"Run({config_lib.in_words(self.config)}, step {self.step})"
+
   @property
   def model(self) -> ResNet:
     """The network itself."""

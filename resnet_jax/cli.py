@@ -8,11 +8,17 @@ from absl import app, flags
 
 from resnet_jax import preemption
 from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
+from resnet_jax.progress import BestEffort
 
 
 def refuse(error: object) -> NoReturn:
   """Ends the program with one line and exit code 1."""
   sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+
+
+def say(text: str) -> None:
+  """Tells on the standard error what the next seconds are spent on, before they begin."""
+  print(f"{text} ...", file=BestEffort(sys.stderr), flush=True)  # type: ignore[arg-type]
 
 
 def parser(check: Callable[[list[str]], None]) -> Callable[[list[str]], list[str]]:

@@ -10,7 +10,6 @@ import json
 import math
 import pathlib
 import re
-import sys
 import types
 from collections.abc import Iterable
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from resnet_jax import values
+from resnet_jax import config_files, values
 from resnet_jax.errors import UserError
 from resnet_jax.unread import AFTER_ADD, DROPS, SHORTCUTS, UNITS, UNREAD
 from resnet_jax.values import ABSENT, DURATIONS, duration
@@ -182,6 +181,13 @@ def refuse_unread(config: ml_collections.ConfigDict) -> None:
       )
 
 
+def in_words(config: ml_collections.ConfigDict) -> str:
+  """The net and its data in a few words: `cifar basic-20, identity, original, digits`."""
+  model = config.model
+  net = f"{model.family} {model.unit}-{model.depth}, {model.shortcut}, {model.after_add}"
+  return f"{net}, {config.data.name}"
+
+
 def differences(
   before: ml_collections.ConfigDict, after: ml_collections.ConfigDict
 ) -> dict[str, tuple[Any, Any]]:
@@ -283,13 +289,6 @@ def unknown_key(key: str) -> UserError:
   return UserError(f"config.{key} is unknown{hint}")
 
 
-def make_importable(path: str) -> None:
-  """Lets a config file use `from configs import common` wherever the program is started."""
-  for folder in pathlib.Path(path).resolve().parents:
-    if folder.name == "configs" and str(folder.parent) not in sys.path:
-      sys.path.append(str(folder.parent))
-
-
 # What a file is that has a function, and which command takes it.
 _FILES = {
   "get_config": ("a config file of one run", "resnet_jax.main"),
@@ -297,9 +296,9 @@ _FILES = {
 }
 
 
-def refuse_other_kind(spec: str, function: str) -> None:
+def refuse_other_kind(path: pathlib.Path, spec: str, function: str) -> None:
   """Raises a UserError for a sweep file where a config file is asked for, and the reverse."""
-  text = pathlib.Path(spec.partition(":")[0]).read_text(errors="replace")
+  text = path.read_text(errors="replace")
   there = [name for name in _FILES if re.search(rf"\b{name}\b", text)]
   if there and function not in there:
     kind, command = _FILES[there[0]]
@@ -308,6 +307,9 @@ def refuse_other_kind(spec: str, function: str) -> None:
 
 def load_file(spec: str) -> ml_collections.ConfigDict:
   """The config of a file, as `--config` takes it: `path.py` or `path.py:argument`.
+
+  The path is looked up from the current folder; one such as `configs/resnet.py` that is not there
+  is that of the package.
 
   Raises:
     UserError: there is no such file, or it has no `get_config`.
@@ -322,18 +324,17 @@ def call_file(spec: str, function: str) -> tuple[types.ModuleType, Any]:
     UserError: there is no such file, or it has no such function.
   """
   path, _, argument = spec.partition(":")
-  if not pathlib.Path(path).is_file():
-    raise UserError(f"--config={spec!r}: there is no file {path!r}")
-  refuse_other_kind(spec, function)
-  make_importable(path)
-  module_spec = importlib.util.spec_from_file_location("config_file", path)
+  found = config_files.find(path)
+  refuse_other_kind(found, spec, function)
+  module_spec = importlib.util.spec_from_file_location("config_file", found)
   assert module_spec and module_spec.loader
   module = importlib.util.module_from_spec(module_spec)
-  module_spec.loader.exec_module(module)
-  if not hasattr(module, function):
-    raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
-  call = getattr(module, function)
-  return module, call(argument) if argument else call()
+  with config_files.importable(found):
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, function):
+      raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
+    call = getattr(module, function)
+    return module, call(argument) if argument else call()
 
 
 def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags, logging
 
@@ -44,6 +43,7 @@ def check(rest: list[str]) -> None:
 def main(_: list[str]) -> None:
   """Computes the features and writes them."""
   logging.set_verbosity(logging.WARNING)
+  cli.say(f"importing JAX and reading {_MODEL.value}")
   compilation.set_up()
   from resnet_jax import api, models
 
@@ -65,6 +65,7 @@ def main(_: list[str]) -> None:
 
 def extract(run: Any, folder: str, stage: str, maps: bool) -> tuple[list[str], np.ndarray]:
   """The paths, relative to the folder, and float32 [N, channels], or [N, H, W, channels]."""
+  import jax  # here, so that the command can speak before it takes its seconds
 
   @jax.jit
   def of(variables, images):

@@ -10,8 +10,7 @@ on when the same command is given again. Exit codes: 0 done, 1 bad input or a ru
 75 preempted, run me again.
 """
 
-import itertools
-import pathlib
+import os
 import sys
 from typing import Any
 
@@ -22,9 +21,24 @@ from resnet_jax import cli, compilation, values
 from resnet_jax import config as config_lib
 from resnet_jax.errors import Diverged, UserError
 
+
+class _ConfigFile(flags.ArgumentParser):
+  """Reads the value of --config as `load_config` does: it may name a config of the package."""
+
+  def parse(self, argument: str) -> Any:
+    """The config, locked; None where `get_config` returns nothing."""
+    config = config_lib.load_file(argument)
+    return config.lock() if hasattr(config, "lock") else config
+
+  def flag_type(self) -> str:
+    """For --help."""
+    return "config file"
+
+
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file, such as configs/preact1001.py:digits.", lock_config=True
 )
+flags.FLAGS["config"].parser = _ConfigFile()  # not the library's own, which looks only here
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run: metrics, checkpoints, plots, result."
 )
@@ -58,12 +72,13 @@ _DEVICES = flags.DEFINE_integer(
   "devices", None, "How many devices all processes together must have; other numbers are refused."
 )
 _PROFILE = flags.DEFINE_bool("profile", False, "Record a trace of a few steps in WORKDIR/profile.")
+_OF_SEVERAL = ("coordinator", "process_id", "num_processes", "devices")  # flags of such runs
 # The flags that belong to some modes; under another they would do nothing, which is refused.
 _MODES = {
   ("describe",): ("json",),
   ("train",): ("profile", "seeds"),
   ("eval",): ("checkpoint", "predictions", "test", "precise_bn", "ensemble"),
-  ("train", "eval"): ("coordinator", "process_id", "num_processes", "devices"),
+  ("train", "eval"): _OF_SEVERAL,
 }
 
 
@@ -88,21 +103,12 @@ def parse(argv: list[str]) -> list[str]:
   """Reads the flags; whatever is wrong with them ends the program with one line."""
   try:
     known = config_lib.leaves(config_lib.default_config())
-    for argument, following in itertools.zip_longest(argv[1:], argv[2:], fillvalue=""):
-      name, equals, value = argument.lstrip("-").partition("=")
+    for argument in argv[1:]:
+      name = argument.lstrip("-").partition("=")[0]
       if not argument.startswith("-"):
         continue
       if name.startswith("config.") and name.removeprefix("config.") not in known:
         raise config_lib.unknown_key(name.removeprefix("config."))
-      if name == "config":
-        path = (value if equals else following).split(":")[0]
-        if not pathlib.Path(path).is_file():
-          raise UserError(
-            f"--config={path!r}: there is no such file; see configs/; arguments follow a colon, "
-            "as configs/resnet.py:depth=20,digits"
-          )
-        config_lib.refuse_other_kind(value if equals else following, "get_config")
-        config_lib.make_importable(path)
     rest = flags.FLAGS(argv)
     if rest[1:]:
       raise UserError(f"{rest[1]!r} is not a flag; settings are written --config.key=value")
@@ -148,10 +154,18 @@ def _config():
 
 
 def _start() -> None:
+  if _alone():
+    cli.say("importing JAX and reading the data")
   from resnet_jax import mesh
 
   compilation.set_up()
   mesh.start(_COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value, _DEVICES.value)
+
+
+def _alone() -> bool:
+  """Whether this is the only process of the run, as far as can be told without JAX."""
+  given = any(flags.FLAGS[name].present for name in _OF_SEVERAL)
+  return not given and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == 1
 
 
 def _train(config) -> None:
@@ -180,6 +194,8 @@ def _evaluate(config) -> None:
 
 def _describe(config) -> None:
   config_lib.refuse_unread(config)
+  if not _JSON.value:
+    cli.say("importing JAX and tracing the network")
   from resnet_jax import describe
 
   print(describe.to_json(config) if _JSON.value else describe.to_text(config))

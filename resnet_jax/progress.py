@@ -9,7 +9,7 @@ from typing import Any, TextIO
 LINE_SECONDS = 10.0
 
 
-class _BestEffort:
+class BestEffort:
   """A file that may fill its disk or lose its reader: what it refuses is not worth a run."""
 
   def __init__(self, file: TextIO):
@@ -42,7 +42,7 @@ def best_effort_console() -> Any:
   """The standard output, which may go away without harm to what is shown there."""
   from rich.console import Console
 
-  out: Any = _BestEffort(sys.stdout)
+  out: Any = BestEffort(sys.stdout)
   return Console(file=out, soft_wrap=True, highlight=False)
 
 

@@ -34,6 +34,9 @@ class Setup(NamedTuple):
   test: Any
   template: steps.TrainState  # shapes and types, on the devices of this process
 
+  def __repr__(self) -> str:  # a tuple's would print every image
+    return f"Setup({config_lib.in_words(self.config)}, {self.durations.steps} steps)"
+
   @property
   def replicated(self) -> Any:
     """Everything on every device that computes."""

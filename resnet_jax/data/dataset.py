@@ -27,6 +27,9 @@ class Split(NamedTuple):
   images: np.ndarray
   labels: np.ndarray
 
+  def __repr__(self) -> str:
+    return f"Split({len(self.labels)} images, {_size(self.images.shape[1:])})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Info:
@@ -37,6 +40,10 @@ class Info:
   classes: tuple[str, ...]
   pad: int  # pixels on each side before the random crop
   flip: bool
+
+  def __repr__(self) -> str:  # without the names of a thousand classes
+    about = f"{self.name}, {_size(self.shape)}, {len(self.classes)} classes"
+    return f"Info({about}, pad={self.pad}, flip={self.flip})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +57,10 @@ class Dataset:
   train: Any  # Split or photos.Source
   test: Any
   fingerprint: str
+
+  def __repr__(self) -> str:
+    counts = f"{self.train_examples} to train on, {self.test_examples} to test on"
+    return f"Dataset({self.info.name}, {_size(self.info.shape)}, {counts}, {self.fingerprint})"
 
   @property
   def train_examples(self) -> int:
@@ -65,6 +76,10 @@ class Dataset:
   def images(self) -> np.ndarray | None:
     """The training images, where they are in memory."""
     return self.train.images if isinstance(self.train, Split) else None
+
+
+def _size(shape: tuple[int, ...]) -> str:
+  return " x ".join(map(str, shape))
 
 
 def _examples(split: Any) -> int:

@@ -137,6 +137,22 @@ def read(folders: Iterable[pathlib.Path]) -> list[Sweep]:
   return [_merge(same) for same in places.values()]
 
 
+def select(sweeps: Sequence[Sweep], groups: Sequence[str]) -> list[Sweep]:
+  """Of the sweeps, only these groups of rows; all of them where none is named.
+
+  Raises:
+    UserError: no sweep has such a group.
+  """
+  if not groups:
+    return list(sweeps)
+  plan_lib.check_groups(groups, {group.name for sweep in sweeps for group in sweep.groups})
+  chosen = (
+    dataclasses.replace(sweep, groups=tuple(g for g in sweep.groups if g.name in groups))
+    for sweep in sweeps
+  )
+  return [sweep for sweep in chosen if sweep.groups]
+
+
 def _merge(places: list[_Place]) -> Sweep:
   """One sweep from all folders that hold some of its runs."""
   _refuse_others(places)
@@ -164,7 +180,7 @@ def _refuse_others(places: Sequence[_Place]) -> None:
   (first, plan), *rest = places
   known = {row.title: row.overrides for row in plan.rows}
   for folder, other in rest:
-    where = f"--workdir={first} and --workdir={folder} hold the sweep {plan.name!r}"
+    where = f"{first} and {folder} hold the sweep {plan.name!r}"
     if (plan.base, plan.settings) != (other.base, other.settings):
       ours, theirs = (" ".join([p.base, *flags(p.settings)]) for p in (plan, other))
       raise UserError(f"{where} over different configs: {ours} and {theirs}")

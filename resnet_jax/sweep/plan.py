@@ -11,13 +11,13 @@ import json
 import pathlib
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
 
 from resnet_jax import config as config_lib
-from resnet_jax import metrics, workdir
+from resnet_jax import errors, metrics, workdir
 from resnet_jax.errors import UserError
 from resnet_jax.sweep import rows
 
@@ -218,6 +218,16 @@ def check(plan: Plan, folder: pathlib.Path) -> dict[Run, ml_collections.ConfigDi
       raise UserError(f"{run.name}: {error}") from None
     configs[run] = config
   return configs
+
+
+def check_groups(wanted: Iterable[str], there: Iterable[str]) -> None:
+  """Raises a UserError for a wanted group of rows that is not there; rows in none have ""."""
+  known = set(there) - {""}
+  for group in wanted:
+    if not known:
+      raise UserError(f"--group={group!r}: the rows of this sweep have no groups")
+    if group not in known:
+      raise errors.unknown("--group", group, known)
 
 
 def _refuse_other_sweep(plan: Plan, folder: pathlib.Path) -> None:

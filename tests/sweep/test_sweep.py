@@ -15,22 +15,23 @@ import pytest
 from resnet_jax import metrics
 from resnet_jax.report.read import read
 from resnet_jax.report.write import write
+from resnet_jax.sweep import plan as plan_lib
+from tests.report import fake
 
+ROWS = '[row("original"), row("conv", {"model.shortcut": "conv"})]'
 SWEEP = '''"""Two rows."""
 from resnet_jax.sweep import Sweep, row
 def get_sweep(data="digits"):
-  rows = [row("original"), row("conv", {"model.shortcut": "conv"})]
+  rows = ROWS
   return Sweep(f"configs/resnet.py:depth=8,{data}", rows, seeds=2)
-'''
-SHORT = [
-  f"--config.train.{key}={value}"
-  for key, value in {
-    "steps": 200,
-    "log_every": 10,
-    "eval_every": 50,
-    "checkpoint_every": 20,
-  }.items()
-]
+'''.replace("ROWS", ROWS)
+SETTINGS = {
+  "train.steps": 200,
+  "train.log_every": 10,
+  "train.eval_every": 50,
+  "train.checkpoint_every": 20,
+}
+SHORT = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
 
 LONGER = "--config.train.steps=600"  # does not end before a signal reaches it
 
@@ -182,10 +183,28 @@ def test_shares_of_the_runs_merge_into_the_page_of_all(tmp_path, sweep):
 def test_flags_that_cannot_work_are_refused_in_one_line(tmp_path, sweep, flags, message):
   code, output = finish(sweep(tmp_path / "w", *flags))
   assert code == 1
-  assert message in output
-  assert output.startswith("error: ")
-  assert output.count("\n") == 1
+  told, error = output.splitlines() if output.startswith("reading") else (None, output.rstrip("\n"))
+  assert told in (None, f"reading {tmp_path / 'mine.py'} and checking every row ...")
+  assert error.startswith("error: ") and message in error
+  assert "\n" not in error
   assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_of_one_group_ends_with_a_page_of_it(tmp_path, sweep, repository, monkeypatch):
+  rows = 'group("birch", [row("a")]) + group("larch", [row("b", {"model.depth": 14})])'
+  text = SWEEP.replace("import Sweep", "import Sweep, group").replace(ROWS, rows)
+  (tmp_path / "groups.py").write_text(text)
+  monkeypatch.chdir(repository)
+  plan = plan_lib.read(str(tmp_path / "groups.py"), SETTINGS)
+  for run in plan.runs(tmp_path / "w"):
+    fake.train(tmp_path / "w", plan, run, 5.0)
+  plan_lib.save(plan, tmp_path / "w")
+  code, output = finish(sweep(tmp_path / "w", "--group=birch", config=tmp_path / "groups.py"))
+  assert code == 0, output
+  assert "running what is left of 2 runs, " in output  # and none is
+  text = (tmp_path / "w" / "report" / "report.md").read_text()
+  assert "birch" in text and "larch" not in text
 
 
 @pytest.mark.slow
