@@ -49,10 +49,11 @@ def evaluate(
   if predictions and not os.access(pathlib.Path(predictions).parent, os.W_OK):
     raise UserError(f"--predictions={predictions} cannot be written: name a folder that can")
   test.check()
-  scores, steps = None, []
+  scores, steps, told = None, [], set[str]()
   for directory in directories:
     own = api.own_config(directory)
     setup = setup_lib.setup(own if config is None else api.fitting(own, config))
+    _tell(setup.dataset.notes, told)
     if scores is None:
       first, classes = setup, setup.task.model.classes
       scores = evaluation.Scores(setup.dataset.test_examples, classes)
@@ -74,6 +75,14 @@ def evaluate(
     except OSError as error:
       raise UserError(f"--predictions={predictions} cannot be written: {error.strerror}") from None
   return found
+
+
+def _tell(notes: Sequence[str], told: set[str]) -> None:
+  """Prints what is to be said of a data set, once though several runs are tested on it."""
+  for note in notes:
+    if note not in told and peers.first():
+      print(note)
+    told.add(note)
 
 
 def _tested(setup: setup_lib.Setup) -> str:
