@@ -124,7 +124,7 @@ def cut(image: Image.Image, views: Sequence[View]) -> list[np.ndarray]:
     Unreadable: a side is so much longer than the other that a view would take too much memory.
   """
   for view in views:
-    _check(image, view)
+    check_cost((image.height, image.width), view)
   return list(_cut(image, views))
 
 
@@ -151,14 +151,15 @@ def _cut(image: Image.Image, views: Sequence[View]) -> Iterator[np.ndarray]:
     yield np.asarray(shown)[:, ::-1] if flip else np.asarray(shown)
 
 
-def _check(image: Image.Image, view: View) -> None:
-  height, width = crops.resized(image.height, image.width, view.shorter)
+def check_cost(photo: tuple[int, int], view: View) -> None:
+  """Raises `Unreadable` where a view of a photograph would take too much memory."""
+  height, width = crops.resized(*photo, view.shorter)
   left, top, right, bottom = view.box
-  held = max(width * image.height, (right - left) * height)
+  held = max(width * photo[0], (right - left) * height)
   if held > MOST_RESIZED or (right - left) * (bottom - top) > MOST_SEEN:
     raise Unreadable(
-      f"it has {image.width} x {image.height} pixels, which become {width} x {height} when its "
-      f"shorter side is resized to {view.shorter}; that is too large"
+      f"it has {photo[1]} x {photo[0]} pixels, which become {width} x {height} when its shorter "
+      f"side is resized to {view.shorter}; that is too large"
     )
 
 
