@@ -26,6 +26,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _COMMON = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _SEGMENTS = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, 0xFE} | frozenset(range(0xE0, 0xF0))
 _SCAN = 0xDA
+_FILL = 0xFF  # may stand before any marker
 _BARE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})  # no length follows
 _BELOW = 16  # rows below a crop that its own last rows depend on: a block and its chroma
 
@@ -122,8 +123,8 @@ def _frame(data: bytes) -> _Frame | None:
 def _segments(data: bytes) -> tuple[list[_Frame], bool]:
   """The frames before the pixels, and whether segments of the usual kinds are all there is.
 
-  Stray bytes are passed over as Pillow does: those before an FF, an FF before another or before a
-  zero, and markers without a length.
+  Stray bytes are passed over as Pillow does: all before an FF, an FF and a zero, and markers
+  without a length.
   """
   at, frames, plain = 2, list[_Frame](), True
   while True:
@@ -133,11 +134,12 @@ def _segments(data: bytes) -> tuple[list[_Frame], bool]:
     marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
     if marker == _SCAN:
       return frames, plain and at == begin
-    plain = plain and at == begin and marker in _SEGMENTS and length >= 2
+    usual = marker == _FILL or marker in _SEGMENTS and length >= 2
+    plain = plain and at == begin and usual
     if marker in _FRAMES:
       height, width = (int.from_bytes(data[at + k : at + k + 2]) for k in (5, 7))
       frames.append(_Frame(at + 5, marker, data[at + 4], height, width, data[at + 9]))
-    at += 1 if marker == 0xFF else 2 if marker in _BARE else 2 + max(length, 2)
+    at += 1 if marker == _FILL else 2 if marker in _BARE else 2 + max(length, 2)
 
 
 def _turbo(data: bytes, frame: _Frame, rows: int, scale: int) -> np.ndarray | None:

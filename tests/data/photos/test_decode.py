@@ -181,18 +181,22 @@ def test_only_one_frame_reaches_simplejpeg(monkeypatch):
       assert not to_simplejpeg(changed, monkeypatch)
 
 
-STRAY = [b"\0", b"stray bytes", b"\xff", b"\xff\xff\xff", b"\xff\0", b"\xff\xd3", b"\r\n\xff\0\0"]
+FILL = [b"\xff", b"\xff\xff\xff"]
+STRAY = [b"\0", b"stray bytes", b"\xff\0", b"\xff\xd3", b"\r\n\xff\0\0"]
+ODD = [b"\xff\xd8", b"\xff\x01", b"\xff\xf0\0\2", b"\xff\xe0\0\0"]
 
 
-@pytest.mark.parametrize(
-  "stray", [*STRAY, b"\xff\xd8", b"\xff\x01", b"\xff\xf0\0\2", b"\xff\xe0\0\0"]
-)
-def test_only_what_is_all_segments_reaches_simplejpeg(stray, monkeypatch):
+@pytest.mark.parametrize("stray", [*STRAY, *ODD])
+def test_what_is_not_all_segments_does_not_reach_simplejpeg(stray, monkeypatch):
   assert not to_simplejpeg(with_stray(make.encoded(), stray), monkeypatch)
-  assert to_simplejpeg(with_stray(make.encoded(), b"\xff\xfe\0\5\xff\xc3!"), monkeypatch)
 
 
-@pytest.mark.parametrize("stray", STRAY)
+@pytest.mark.parametrize("segment", [b"\xff\xfe\0\5\xff\xc3!", b"\xff\xed\0\2", *FILL])
+def test_segments_and_filling_do(segment, monkeypatch):
+  assert to_simplejpeg(with_stray(make.encoded(), segment), monkeypatch)
+
+
+@pytest.mark.parametrize("stray", [*FILL, *STRAY])
 @pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"mode": "CMYK"}])
 def test_stray_bytes_between_segments_are_passed_over_as_pillow_does(stray, settings):
   data = make.encoded(61, 83, **settings)
