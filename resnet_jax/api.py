@@ -48,13 +48,9 @@ class Run(NamedTuple):
     Raises:
       Unreadable: it cannot be read.
     """
-    from resnet_jax.data.photos import views
-    from resnet_jax.data.photos.unreadable import Unreadable
+    from resnet_jax.data.photos import unreadable, views
 
-    try:
-      encoded = pathlib.Path(path).read_bytes()
-    except OSError as error:
-      raise Unreadable(error.strerror or str(error)) from None
+    encoded = unreadable.read(path)
     if self.config.model.family == "cifar":
       return views.small(encoded, self.info.shape)
     return views.Views("single", self.info.shape[0])(encoded)["0"]

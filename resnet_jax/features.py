@@ -4,9 +4,10 @@
     python -m resnet_jax.features --model=resnet50.safetensors --stage=stage3 --dir=photos \\
       --out=features.parquet
 
-A row a photograph, found in the folder and all below it: its path, and the mean over positions of
-the stage's last map, float32 [channels]. `--maps` keeps the positions, [H, W, channels], in an
-.npz. A file that cannot be read is named and has no row.
+A row a photograph, found in the folder and all below it, linked folders too: its path, and the mean
+over positions of the stage's last map, float32 [channels]. `--maps` keeps the positions,
+[H, W, channels], in an .npz. A file that cannot be read is named and has no row. Files are chosen
+by their endings; a line says how many others were left out.
 """
 
 import pathlib
@@ -51,6 +52,8 @@ def main(_: list[str]) -> None:
     out = pathlib.Path(str(_OUT.value))
     if not out.parent.is_dir():
       raise UserError(f"--out={out} cannot be written: there is no folder {out.parent}")
+    if not pathlib.Path(str(_DIR.value)).is_dir():
+      raise UserError(f"--dir={_DIR.value} is no folder")
     run = api.load(str(_MODEL.value), _CHECKPOINT.value)
     stages = models.parts(run.config.model)
     stage = _STAGE.value or stages[-1]
@@ -90,12 +93,15 @@ def extract(run: Any, folder: str, stage: str, maps: bool) -> tuple[list[str], n
 
 def batches(folder: str, run: Any) -> Iterator[tuple[list[str], np.ndarray]]:
   """Paths and images, uint8 [BATCH, H, W, C], of which the last batch fills only the first."""
-  from resnet_jax.data.photos import scan
+  from resnet_jax.data.photos import listing
   from resnet_jax.data.photos.unreadable import Unreadable
 
   names: list[str] = []
   images = np.zeros((BATCH, *run.info.shape), np.uint8)
-  for path in scan.below(folder):
+  found, left_out = listing.below(folder)
+  if left_out:
+    print(left_out, file=sys.stderr)
+  for path in found:
     try:
       images[len(names)] = run.read(pathlib.Path(folder) / path)
     except Unreadable as reason:

@@ -62,8 +62,10 @@ def evaluate(
   for run in runs[1:]:
     _restore(run, first)  # what is wrong with one is found before any is tested
   scores, steps = evaluation.Scores(first.dataset.test_examples, len(_classes(first))), []
+  told = set[str]()
   for run in runs:
     setup = setup_lib.setup(run.config) if steps else first
+    _tell(setup.dataset.notes, told)
     if (own_test := _tested(setup)) != _tested(first):
       raise UserError(
         f"{run.directory} is tested on {own_test}, {directories[0]} on {_tested(first)}"
@@ -112,6 +114,14 @@ def _restore(run: _Run, first: setup_lib.Setup) -> tuple[Any, dict[str, Any], cl
   names, outputs = api.class_names(run.directory, position), network.model.classes
   order = classes.order(str(run.directory), names, outputs, _place(first), _classes(first))
   return state.variables, position, order
+
+
+def _tell(notes: Sequence[str], told: set[str]) -> None:
+  """Prints what is to be said of a data set, once though several runs are tested on it."""
+  for note in notes:
+    if note not in told and peers.first():
+      print(note)
+    told.add(note)
 
 
 def _tested(setup: setup_lib.Setup) -> str:

@@ -65,7 +65,10 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     if not several:
       stack.enter_context(stop)
     progress = Progress(run.durations.steps, process=jax.process_index() if several else None)
-    loop = Loop(run, path, stop, stack.enter_context(progress), lookout, profile)
+    stack.enter_context(progress)
+    for note in run.dataset.notes:
+      progress.message(note)
+    loop = Loop(run, path, stop, progress, lookout, profile)
     own_feed = feed.build(run, progress.warn, lookout.each)
     stack.enter_context(contextlib.closing(own_feed))
     loop.restore(old and config_lib.from_json(old))

@@ -50,13 +50,15 @@ class Info:
 class Dataset:
   """Both splits: in host memory, or photographs that are read as they are needed.
 
-  `fingerprint` tells two data sets apart in a run's result.
+  `fingerprint` tells two data sets apart in a run's result. `notes` are lines for the user, such as
+  how many files were left out.
   """
 
   info: Info
   train: Any  # Split or photos.Source
   test: Any
   fingerprint: str
+  notes: tuple[str, ...] = ()
 
   def __repr__(self) -> str:
     counts = f"{self.train_examples} to train on, {self.test_examples} to test on"

@@ -35,4 +35,6 @@ def load(config) -> Dataset:
     UserError: see `sources.load`.
   """
   train, test = sources.load(config)
-  return Dataset(info(config), train, test, f"{train.fingerprint}-{test.fingerprint}")
+  notes = tuple(dict.fromkeys(line for line in (train.left_out, test.left_out) if line))
+  fingerprint = f"{train.fingerprint}-{test.fingerprint}"
+  return Dataset(info(config), train, test, fingerprint, notes)
