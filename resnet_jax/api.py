@@ -18,6 +18,7 @@ from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.data import augment
 from resnet_jax.errors import UserError
 from resnet_jax.models import ResNet
+from resnet_jax.progress import say
 
 
 class Run(NamedTuple):
@@ -81,9 +82,9 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   config, variables, _ = convert.load_weights(path)
   classes = variables["params"]["classifier"]["bias"].size
   info = names.named(data.of_weights(config.data, classes), names.read(path, classes))
-  normalization = augment.normalization(None, config.data.normalize)
-  variables = jax.device_put(variables)
-  return Run(config, task(config, info), variables, 0, info, normalization)
+  network = task(config, info)
+  normalization = augment.normalization(None, config.data.normalize, network.dtype)
+  return Run(config, network, jax.device_put(variables), 0, info, normalization)
 
 
 def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", config=None) -> Run:
@@ -104,7 +105,8 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
   config = own if config is None else fitting(own, config)
   info, network, state, position = restore(directory, checkpoint, config)
   here = mesh.replicated(mesh.own())
-  normalization = jax.device_put(_normalization(config, own, position["data"]), here)
+  constants = _normalization(config, own, position["data"], network.dtype)
+  normalization = jax.device_put(constants, here)
   return Run(config, network, state.variables, position["step"], info, normalization)
 
 
@@ -135,7 +137,7 @@ def restore(
     UserError: no such checkpoint is whole.
   """
   path, checkpoint = pathlib.Path(directory), str(checkpoint)
-  checkpoints = Checkpoints(path, lambda text: print(f"warning: {text}"))
+  checkpoints = Checkpoints(path, lambda text: say(f"warning: {text}"))
   step = _step(path, checkpoint, checkpoints)
   setup_lib.use_type(config)
   info = _info(path, config)
@@ -194,12 +196,12 @@ def task(config, info: data.Info) -> steps.Task:
   return setup_lib.build_task(config, info, learning_rate)
 
 
-def _normalization(config, own, fingerprint: str) -> tuple[Any, Any]:
+def _normalization(config, own, fingerprint: str, dtype: Any) -> tuple[Any, Any]:
   if config.data.normalize in augment.CONSTANTS:
-    return augment.normalization(None, config.data.normalize)
+    return augment.normalization(None, config.data.normalize, dtype)
   dataset = data.load(config.data)
   refuse_other_data(own, config, dataset, fingerprint)
-  return augment.normalization(dataset.images, config.data.normalize)
+  return augment.normalization(dataset.images, config.data.normalize, dtype)
 
 
 def refuse_other_data(own, config, dataset: data.Dataset, fingerprint: str) -> None:

@@ -32,7 +32,7 @@ def check(photographs: list[str]) -> None:
 def main(argv: list[str]) -> None:
   """Classifies the photographs and prints a block for each."""
   logging.set_verbosity(logging.WARNING)
-  cli.say(f"importing JAX and reading {_MODEL.value}")
+  cli.announce(f"importing JAX and reading {_MODEL.value}")
   compilation.set_up()
   from resnet_jax import api
   from resnet_jax.data import imagenet

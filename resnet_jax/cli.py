@@ -1,5 +1,8 @@
-"""What the commands share: one line for bad input, and what a signal ends them with."""
+"""What the commands share: one line for bad input, output that any terminal can print, and what a
+signal ends them with.
+"""
 
+import io
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -16,7 +19,7 @@ def refuse(error: object) -> NoReturn:
   sys.exit(f"error: {' '.join(str(error).split())[:400]}")
 
 
-def say(text: str) -> None:
+def announce(text: str) -> None:
   """Tells on the standard error what the next seconds are spent on, before they begin."""
   print(f"{text} ...", file=BestEffort(sys.stderr), flush=True)  # type: ignore[arg-type]
 
@@ -38,9 +41,20 @@ def parser(check: Callable[[list[str]], None]) -> Callable[[list[str]], list[str
   return parse
 
 
+def escape_output() -> None:
+  """From here on characters that the standard streams cannot print are printed as escapes.
+
+  They are in file names that are not UTF-8, and on an ASCII terminal in any name.
+  """
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")
+
+
 def run(main: Callable, parse: Callable) -> None:
   """Runs a command that may be stopped at any time."""
   preemption.leave_at_once()
+  escape_output()
   try:
     app.run(main, flags_parser=parse)
   except BaseException as error:  # of whatever class a library has made it

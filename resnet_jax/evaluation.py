@@ -9,6 +9,7 @@ import numpy as np
 
 from resnet_jax import peers, steps
 from resnet_jax.errors import UserError
+from resnet_jax.progress import say
 from resnet_jax.setup import Setup
 
 BATCH = 512  # images of a split that lies on the devices
@@ -148,7 +149,7 @@ def resident(examples: steps.Examples, labels: np.ndarray) -> Iterator[Group]:
     yield Group(examples, np.minimum(chosen, total - 1), numbers, labels[numbers])
 
 
-def groups(run: Setup, test: str = "single", warn: Callable = print) -> Iterator[Group]:
+def groups(run: Setup, test: str = "single", warn: Callable = say) -> Iterator[Group]:
   """The test split in batches of images of one shape, each view of each example once.
 
   Args:

@@ -1,15 +1,19 @@
-"""Writes what a part of a network makes of every photograph in a folder.
+r"""Writes what a part of a network makes of every photograph in a folder.
 
     python -m resnet_jax.features --model=runs/resnet50 --dir=photos --out=features.npz
-    python -m resnet_jax.features --model=resnet50.safetensors --stage=stage3 --dir=photos \\
+    python -m resnet_jax.features --model=resnet50.safetensors --stage=stage3 --dir=photos \
       --out=features.parquet
 
 A row a photograph, found in the folder and all below it, linked folders too: its path, and the mean
 over positions of the stage's last map, float32 [channels]. `--maps` keeps the positions,
 [H, W, channels], in an .npz. A file that cannot be read is named and has no row. Files are chosen
 by their endings; a line says how many others were left out.
+
+Parquet has only UTF-8 text: each byte of a path that is not UTF-8 is written as `\xff` there. An
+.npz has the path as Python has it, which `os.fsencode` turns into the bytes of the file's name.
 """
 
+import os
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -44,7 +48,7 @@ def check(rest: list[str]) -> None:
 def main(_: list[str]) -> None:
   """Computes the features and writes them."""
   logging.set_verbosity(logging.WARNING)
-  cli.say(f"importing JAX and reading {_MODEL.value}")
+  cli.announce(f"importing JAX and reading {_MODEL.value}")
   compilation.set_up()
   from resnet_jax import api, models
 
@@ -132,7 +136,9 @@ def write_parquet(path: pathlib.Path, paths: list[str], features: np.ndarray) ->
     raise UserError("writing Parquet needs pyarrow: pip install -e '.[parquet]'") from None
   partial = path.with_name(f".partial-{path.name}")
   flat = pyarrow.FixedSizeListArray.from_arrays(features.reshape(-1), features.shape[1])
-  parquet.write_table(pyarrow.table({"path": paths, "features": flat}), partial)
+  texts = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in paths]
+  with partial.open("wb") as file:  # by its path pyarrow opens only what is UTF-8
+    parquet.write_table(pyarrow.table({"path": texts, "features": flat}), file)
   partial.replace(path)
 
 

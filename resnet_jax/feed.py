@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from resnet_jax import steps
 from resnet_jax.data import order
 from resnet_jax.errors import UserError
+from resnet_jax.progress import say
 from resnet_jax.setup import Setup
 
 MOST = 256  # steps in one dispatch
@@ -191,7 +192,7 @@ class Streamed:
 
 def build(
   run: Setup,
-  warn: Callable[[str], None] = print,
+  warn: Callable[[str], None] = say,
   watched: Callable = lambda batches, what: batches,
 ) -> Resident | Streamed:
   """The feed of a run; `warn` is told of files that cannot be read, and `watched`, such as

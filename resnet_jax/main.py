@@ -155,7 +155,7 @@ def _config():
 
 def _start() -> None:
   if _alone():
-    cli.say("importing JAX and reading the data")
+    cli.announce("importing JAX and reading the data")
   from resnet_jax import mesh
 
   compilation.set_up()
@@ -195,7 +195,7 @@ def _evaluate(config) -> None:
 def _describe(config) -> None:
   config_lib.refuse_unread(config)
   if not _JSON.value:
-    cli.say("importing JAX and tracing the network")
+    cli.announce("importing JAX and tracing the network")
   from resnet_jax import describe
 
   print(describe.to_json(config) if _JSON.value else describe.to_text(config))

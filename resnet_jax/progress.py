@@ -17,7 +17,7 @@ class BestEffort:
 
   def write(self, text: str) -> int:
     with self._patience():
-      self._file.write(text)
+      self._file.write(printable(text, self._file.encoding))
     return len(text)
 
   def flush(self) -> None:
@@ -36,6 +36,20 @@ class BestEffort:
         os.dup2(nowhere.fileno(), self._file.fileno())
     except OSError:
       pass
+
+
+def printable(text: str, encoding: str | None) -> str:
+  """The text with a backslash escape for each character that `encoding` has no bytes for.
+
+  File names that are not UTF-8 hold such characters in every encoding.
+  """
+  encoding = encoding or "utf-8"
+  return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def say(text: str) -> None:
+  """Prints a line to the standard output, whatever characters it has."""
+  print(printable(text, sys.stdout.encoding))
 
 
 def best_effort_console() -> Any:

@@ -92,7 +92,7 @@ def setup(config) -> Setup:
   replicated = mesh.replicated(devices)
   task = build_task(config, dataset.info, learning_rate, mesh.batched(devices))
   normalization = mesh.place(
-    augment.normalization(dataset.images, config.data.normalize), replicated
+    augment.normalization(dataset.images, config.data.normalize, task.dtype), replicated
   )
   train, test = (
     steps.Examples(*mesh.place(tuple(split), replicated), *normalization)

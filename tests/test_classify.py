@@ -1,5 +1,6 @@
 """Photographs through nets from elsewhere: the classes printed, the features written."""
 
+import os
 import re
 import subprocess
 import sys
@@ -27,12 +28,15 @@ def weights(tmp_path_factory):
   return path
 
 
+NAMELESS = os.fsdecode(b"caf\xe9" + "\u0394.JPG".encode())
+
+
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
   root = tmp_path_factory.mktemp("photographs")
   random = np.random.default_rng(0)
   (root / "below").mkdir()
-  for name, size in {"b.png": (40, 50), "a.JPG": (60, 33), "below/c.webp": (32, 32)}.items():
+  for name, size in {"b.png": (40, 50), NAMELESS: (60, 33), "below/c.webp": (32, 32)}.items():
     Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)).save(root / name)
   (root / "broken.jpg").write_bytes(b"\xff\xd8 nothing")
   (root / "notes.txt").write_text("no photograph")
@@ -45,6 +49,7 @@ def command(module, *flags, cwd):
     capture_output=True,
     text=True,
     cwd=cwd,
+    env=os.environ | {"PYTHONIOENCODING": "ascii"},
   )
   assert "Traceback" not in done.stderr
   errors = re.sub(r"^importing JAX and reading \S+ \.\.\.\n", "", done.stderr)  # see test_cli.py
@@ -52,7 +57,7 @@ def command(module, *flags, cwd):
 
 
 def test_the_five_likeliest(weights, photographs, repository):
-  files = [photographs / name for name in ("b.png", "broken.jpg", "absent.jpg", "a.JPG")]
+  files = [photographs / name for name in ("b.png", "broken.jpg", "absent.jpg", NAMELESS)]
   code, out, errors = command("classify", f"--model={weights}", *files, cwd=repository)
   assert code == 1
   assert errors.splitlines() == [
@@ -60,7 +65,9 @@ def test_the_five_likeliest(weights, photographs, repository):
     f"{files[2]}: No such file or directory",
   ]
   lines = out.splitlines()
-  assert [line for line in lines if not line.startswith(" ")] == [str(files[0]), str(files[3])]
+  escaped = str(files[3]).encode("ascii", "backslashreplace").decode()
+  assert escaped.endswith(r"caf\udce9\u0394.JPG")  # neither UTF-8 nor ASCII
+  assert [line for line in lines if not line.startswith(" ")] == [str(files[0]), escaped]
   run = api.load(weights)
   for first, path in ((0, files[0]), (6, files[3])):
     logits = np.asarray(run(run.read(path)[None]), np.float64)[0]
@@ -88,7 +95,7 @@ def test_features(weights, photographs, repository, tmp_path, stage, shape):
   assert errors == "broken.jpg: the JPEG breaks off before its pixels\n"
   assert text == f"{out}: {stage or 'stage3'} of 3 photographs, {shape[0]}\n"
   found = np.load(out)
-  assert found["paths"].tolist() == ["a.JPG", "b.png", "below/c.webp"]
+  assert found["paths"].tolist() == ["b.png", "below/c.webp", NAMELESS]
   assert found["features"].shape == (3, *shape)
   assert found["features"].dtype == np.float32
 
@@ -101,7 +108,7 @@ def test_the_last_features_are_what_the_classifier_sees(weights, photographs, re
   assert maps.shape == (3, 8, 8, 64)
   classifier = run.variables["params"]["classifier"]
   logits = maps.mean((1, 2)) @ classifier["kernel"] + classifier["bias"]
-  expected = run(np.stack([run.read(photographs / name) for name in ("a.JPG", "b.png")]))
+  expected = run(np.stack([run.read(photographs / name) for name in ("b.png", "below/c.webp")]))
   np.testing.assert_allclose(logits[:2], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -111,7 +118,7 @@ def test_parquet(weights, photographs, repository, tmp_path):
   flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}"]
   assert command("features", *flags, cwd=repository)[0] == 0
   table = parquet.read_table(out)
-  assert table["path"].to_pylist() == ["a.JPG", "b.png", "below/c.webp"]
+  assert table["path"].to_pylist() == ["b.png", "below/c.webp", "caf\\xe9\u0394.JPG"]
   assert np.asarray(table["features"].to_pylist()).shape == (3, 64)
 
 

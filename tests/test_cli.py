@@ -52,5 +52,5 @@ def test_nobody_has_to_hear_it(monkeypatch):
   os.close(reader)
   with os.fdopen(writer, "w") as gone:
     monkeypatch.setattr(sys, "stderr", gone)
-    cli.say("reading")
+    cli.announce("reading")
     gone.flush()  # as Python does at its end

@@ -4,10 +4,11 @@ import types
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_jax import setup
+from resnet_jax import api, setup
 from resnet_jax.config import DROPS, default_config, load_file
 from resnet_jax.errors import UserError
 
@@ -71,3 +72,29 @@ def test_what_does_nothing_with_these_data_is_refused(run, message):
 )
 def test_what_fits_is_not(run):
   setup.refuse_idle(run)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_images_are_normalized_in_the_type_of_the_run(repository, monkeypatch, x64, dtype):
+  monkeypatch.chdir(repository)
+  config = load_file("configs/resnet.py:depth=8,digits")
+  config.model.dtype = dtype
+  run = setup.setup(config)
+  constants = (*run.normalization, run.train.mean, run.train.scale, run.test.mean, run.test.scale)
+  assert {constant.dtype for constant in constants} == {run.task.dtype}
+  exact = run.dataset.images.mean(0, dtype=np.longdouble) / 255
+  np.testing.assert_allclose(run.train.mean, exact, rtol=np.finfo(run.task.dtype).eps, atol=0)
+
+
+def test_a_float64_run_is_loaded_with_its_constants(repository, monkeypatch, tmp_path):
+  monkeypatch.chdir(repository)
+  config = load_file("configs/resnet.py:depth=8,digits")
+  config.model.dtype = "float64"
+  run = setup.setup(config)
+  restored = run.dataset.info, run.task, run.template, {"step": 0, "data": run.dataset.fingerprint}
+  monkeypatch.setattr(api, "restore", lambda *_: restored)
+  monkeypatch.setattr(api, "own_config", lambda _: config)
+  loaded = api.load_run(tmp_path)
+  for mine, theirs in zip(loaded.normalization, run.normalization, strict=True):
+    assert mine.dtype == jnp.float64
+    np.testing.assert_array_equal(mine, theirs)

@@ -53,7 +53,7 @@ def check(rest: list[str]) -> None:
 def main(_: list[str]) -> None:
   """Imports or exports, and prints what became of each tensor."""
   logging.set_verbosity(logging.WARNING)
-  cli.say(f"importing JAX and reading {_WEIGHTS.value or _WORKDIR.value}")
+  cli.announce(f"importing JAX and reading {_WEIGHTS.value or _WORKDIR.value}")
   compilation.set_up()
   path = pathlib.Path(str(_WORKDIR.value))
   try:

@@ -45,28 +45,33 @@ def check_channels(config, channels: int) -> None:
     )
 
 
-def normalization(train_images: np.ndarray | None, kind: str) -> tuple[Any, Any]:
-  """The constants of `normalize`, of images scaled to [0, 1], computed on the host.
+def normalization(
+  train_images: np.ndarray | None, kind: str, dtype: Any = np.float32
+) -> tuple[np.ndarray, np.ndarray]:
+  """The constants of `normalize`, of images scaled to [0, 1], computed in float64 on the host.
 
   Args:
     train_images: uint8 [N, H, W, C]; None will do for constants.
     kind: "pixel_mean", the papers' per-pixel mean; "channel_mean_std", the mean and deviation
       of each channel, as in the authors' Torch release; or one of `CONSTANTS`.
+    dtype: what they are rounded to, the type of the run (`steps.Task.dtype`).
 
   Returns:
-    mean and scale, float32: [H, W, C] and [1], or both [C].
+    mean and scale, of that type: [H, W, C] and [1], or both [C].
 
   Raises:
     UserError: unknown kind.
   """
   check(kind)
-  if kind in CONSTANTS:
-    mean, scale = CONSTANTS[kind]
-    return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
+  mean, scale = CONSTANTS[kind] if kind in CONSTANTS else _computed(train_images, kind)
+  return np.asarray(mean, dtype), np.asarray(scale, dtype)
+
+
+def _computed(train_images: np.ndarray | None, kind: str) -> tuple[Any, Any]:
+  """The mean and the scale of these images, float64."""
   assert train_images is not None
   if kind == "pixel_mean":
-    total = train_images.sum(axis=0, dtype=np.int64)
-    return np.float32(total / (255 * len(train_images))), np.ones(1, np.float32)
+    return train_images.sum(axis=0, dtype=np.int64) / (255 * len(train_images)), [1]
   channels = train_images.shape[-1]
   counts = np.stack(
     [np.bincount(train_images[..., c].ravel(), minlength=256) for c in range(channels)]
@@ -75,7 +80,7 @@ def normalization(train_images: np.ndarray | None, kind: str) -> tuple[Any, Any]
   values = np.arange(256) / 255
   mean = shares @ values
   deviation = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
-  return np.float32(mean), np.float32(1 / np.where(deviation > 0, deviation, 1))
+  return mean, 1 / np.where(deviation > 0, deviation, 1)
 
 
 def normalize(images: jax.Array, mean: jax.Array, scale: jax.Array, dtype=jnp.float32) -> jax.Array:

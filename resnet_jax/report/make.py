@@ -17,12 +17,12 @@ def make(folders: Sequence[pathlib.Path], groups: Sequence[str], out: pathlib.Pa
   Raises:
     UserError: a sweep cannot be read, or none has such a group.
   """
-  cli.say(f"reading the runs in {', '.join(map(str, folders))}")
+  cli.announce(f"reading the runs in {', '.join(map(str, folders))}")
   from resnet_jax.report.read import read, select
 
   sweeps = select(read(folders), groups)
   count = sum(len(sweep.runs) for sweep in sweeps)
-  cli.say(f"comparing the rows of {count} runs and drawing the figures")
+  cli.announce(f"comparing the rows of {count} runs and drawing the figures")
   from resnet_jax.report.write import write
 
   return write(sweeps, out)

@@ -101,7 +101,7 @@ def _sweep(shared: dict[str, Any]) -> None:
   if not _WORKDIR.value:
     raise UserError("--workdir is missing: name the folder of the sweep, as --workdir=runs/mine")
   config_files.find(_CONFIG.value.partition(":")[0])  # before it takes seconds
-  cli.say(f"reading {_CONFIG.value} and checking every row")
+  cli.announce(f"reading {_CONFIG.value} and checking every row")
   import jax
 
   from resnet_jax.sweep import devices, estimate
@@ -120,7 +120,7 @@ def _sweep(shared: dict[str, Any]) -> None:
   if _DRY_RUN.value:
     compilation.set_up()
     first = next(iter(configs)).row
-    cli.say(f"timing some steps of {first.title!r}, then counting the sizes of all rows")
+    cli.announce(f"timing some steps of {first.title!r}, then counting the sizes of all rows")
     print(estimate.to_text(configs, len(slots)))
     return
   with workdir.lock(folder):
@@ -152,7 +152,7 @@ def _run(runs: Sequence[Run], slots: Sequence[Slot], folder: pathlib.Path) -> No
   from resnet_jax.report.make import make
   from resnet_jax.sweep import local
 
-  cli.say(f"running what is left of {len(runs)} runs, {min(len(slots), len(runs))} at a time")
+  cli.announce(f"running what is left of {len(runs)} runs, {min(len(slots), len(runs))} at a time")
   ended = local.run_all(runs, slots)
   print(f"the report is in {make([folder], _GROUPS.value, folder / 'report')}")
   failed = [f"{run.name}: {found.reason}" for run, found in ended.items() if not found.finished]

@@ -1,5 +1,7 @@
 """Crop, flip and colour noise: what may come out, how often, and in which type."""
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +52,44 @@ def test_float64_throughout(x64):
   out = augment.random_crop_flip(jax.random.key(0), out, 1, True)
   assert out.dtype == jnp.float64
   assert {mean.dtype, scale.dtype} == {np.dtype(np.float32)}
+
+
+def exact(images, kind):
+  """The normalized images, beyond the precision of float64."""
+  x = images.astype(np.longdouble) / 255
+  if kind == "pixel_mean":
+    return x - x.mean(0)
+  if kind == "channel_mean_std":
+    return (x - x.mean((0, 1, 2))) / x.std((0, 1, 2))
+  if kind == "imagenet":
+    return (x - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+  return 255 * x - np.array([123.68, 116.779, 103.939])
+
+
+@pytest.mark.parametrize("kind", augment.KINDS)
+def test_normalization_of_a_float64_run(x64, kind):
+  images = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 3), np.uint8)
+  constants = augment.normalization(images, kind, np.float64)
+  assert {constant.dtype for constant in constants} == {np.dtype(np.float64)}
+  found = np.asarray(augment.normalize(images, *constants, jnp.float64))
+  np.testing.assert_allclose(found, exact(images, kind), rtol=0, atol=4e-16 * constants[1].max())
+
+
+# Of the constants of these images, as they were when they were computed for float32 alone.
+DIGESTS = {
+  "pixel_mean": "",
+  "channel_mean_std": "",
+  "imagenet": "",
+  "caffe": "",
+}
+
+
+@pytest.mark.parametrize("kind", augment.KINDS)
+def test_normalization_of_a_float32_run_keeps_its_bits(kind):
+  images = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 3), np.uint8)
+  mean, scale = augment.normalization(images, kind)
+  assert {mean.dtype, scale.dtype} == {np.dtype(np.float32)}
+  assert hashlib.sha256(mean.tobytes() + scale.tobytes()).hexdigest()[:16] == DIGESTS[kind]
 
 
 def test_unknown_normalization_is_refused():

@@ -74,7 +74,7 @@ def classes(config) -> tuple[str, ...]:
   _check_folder(config)
   if config.name == "folder":
     text = _split(config, "train_split", _folders(config.dir))
-    return tuple(_folders(os.path.join(config.dir, text.partition("[")[0])))
+    return tuple(_folders(os.path.join(config.dir, splits.part(text))))
   labels = {label for _, _, label in _lines(config, "train_split")[2]}
   return tuple(sorted(labels, key=_number_or_word))
 
@@ -89,7 +89,7 @@ def _check_folder(config) -> None:
 
 def _folder(config, key: str) -> tuple[str, Found]:
   text = _split(config, key, _folders(config.dir))
-  root = os.path.join(config.dir, text.partition("[")[0])
+  root = os.path.join(config.dir, splits.part(text))
   names: list[bytes] = []
   labels: list[str] = []
   sizes: list[int] = []
@@ -137,7 +137,7 @@ def _lines(config, key: str) -> tuple[str, str, list[tuple[int, str, str]]]:
   """The split string, the list's path, and number, name and label of each of its lines."""
   known = sorted(name[:-4] for name in os.listdir(config.dir) if name.endswith(".txt"))
   text = _split(config, key, known)
-  path = os.path.join(config.dir, text.partition("[")[0] + ".txt")
+  path = os.path.join(config.dir, splits.part(text) + ".txt")
   found: list[tuple[int, str, str]] = []
   for number, line in enumerate(map(str.strip, _text(config, key, path)), 1):
     if not line or line.startswith("#"):
@@ -176,7 +176,7 @@ def _selected(config, key: str, text: str, found: Found, classes: tuple[str, ...
     )
   labels = np.array([numbers[label] for label in found.labels])
   order = _evenly(labels)
-  parts = {text.partition("[")[0]: Split(order, order)}
+  parts = {splits.part(text): Split(order, order)}
   chosen = np.sort(splits.select(f"config.data.{key}", text, parts).labels)
   pick = lambda values: np.asarray(values)[chosen]
   return found._replace(names=pick(found.names), labels=labels[chosen], sizes=pick(found.sizes))
@@ -193,14 +193,18 @@ def _evenly(labels: np.ndarray) -> np.ndarray:
 
 def _split(config, key: str, known: list[str]) -> str:
   """The split string of `key`, once its split is one of `known`."""
-  name, bracket, rest = config[key].partition("[")
+  terms = splits.terms(config[key])
+  name, *others = dict.fromkeys(map(splits.part, terms))
+  if others:
+    why = f"a sum takes slices of one split, such as {name}[:10%]+{name}[20%:]"
+    raise _error(config, key, f"{name!r} and {others[0]!r} are two splits; {why}")
   if key == "test_split" and name == "test" and "test" not in known and "val" in known:
-    name = "val"
+    name, terms = "val", ["val" + term.removeprefix("test") for term in terms]
   if name not in known:
     has = ", ".join(known[:20]) or "none"
     layout = _LAYOUTS[config.name]
     raise _error(config, key, f"{config.dir} has no split {name!r} ({layout}); it has {has}")
-  return name + bracket + rest
+  return "+".join(terms)
 
 
 def _folders(path: str) -> list[str]:

@@ -56,6 +56,12 @@ def test_slices_share_every_class(root):
   assert all(part == sorted(part) for part in chosen)
   few = sources.load(config(root, train_split="train[:3]"))[0]
   assert few.classes == whole.classes
+  train, test = sources.load(
+    config(root, train_split="train[:20%] + train[80%:]", test_split="test[:1]+test[2:]")
+  )
+  assert list(np.bincount(labels(train))) == [8, 2, 4]
+  assert {train.name(i) for i in range(14)} > {parts[1].name(i) for i in range(7)}
+  assert len(test) == 2  # of val
 
 
 def test_the_fingerprint_is_of_names_labels_and_sizes(root, tmp_path_factory):
@@ -183,6 +189,11 @@ def nothing(root):
     (nothing, {"test_split": "tests"}, "config.data.test_split='tests': .*it has train, val"),
     (nothing, {"train_split": "train[:99]"}, r"'train\[:99\]' selects no.*train \(35 examples\)"),
     (nothing, {"train_split": "train["}, "selects no examples"),
+    (nothing, {"train_split": "train[90%:10%]"}, r"train\[32:4\] ends before it begins"),
+    (nothing, {"train_split": "train[5:3]"}, r"train\[5:3\] ends before it begins"),
+    (nothing, {"train_split": "train[7:7]"}, "the slice is empty"),
+    (nothing, {"train_split": "train+val"}, "'train' and 'val' are two splits; a sum takes"),
+    (lists("a.jpg 1\n"), {"name": "list", "train_split": "train[1:0]"}, "ends before it begins"),
     (empty_class, {}, r"config.data.train_split='train': .*train/dog holds no photograph"),
     (only_in_val, {}, "test_split='test': the label 'dog' is not in .*whose 3 labels"),
     (nothing, {"name": "list"}, "has no split 'train' .*it has none"),
