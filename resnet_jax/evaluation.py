@@ -89,7 +89,7 @@ def summarize(scores: Scores) -> Evaluation:
   )
 
 
-def refuse_unread(found: Evaluation, run: Setup) -> None:
+def check_read(found: Evaluation, run: Setup) -> None:
   """Raises a UserError where no example of the test split could be read."""
   if (found.predictions >= 0).any():
     return

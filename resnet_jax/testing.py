@@ -15,6 +15,7 @@ from resnet_jax import api, evaluation, feed, mesh, paper, peers, precise_bn, re
 from resnet_jax import setup as setup_lib
 from resnet_jax.data import classes
 from resnet_jax.errors import UserError
+from resnet_jax.progress import say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ def evaluate(
       )
     steps.append(_score(scores, run, setup, first, test))
   found = evaluation.summarize(scores)
-  evaluation.refuse_unread(found, first)
+  evaluation.check_read(found, first)
   if not peers.first():
     return found
   _print(found, steps)
@@ -120,7 +121,7 @@ def _tell(notes: Sequence[str], told: set[str]) -> None:
   """Prints what is to be said of a data set, once though several runs are tested on it."""
   for note in notes:
     if note not in told and peers.first():
-      print(note)
+      say(note)
     told.add(note)
 
 
@@ -139,7 +140,7 @@ def _score(
   variables, position, order = _restore(run, first)
   api.refuse_other_data(run.own, setup.config, setup.dataset, position["data"])
   if order.assumed and peers.first():
-    print(order.assumed)
+    say(order.assumed)
   if test.precise_bn:
     batches = feed.build(setup).batches()
     everywhere = mesh.place(variables, setup.replicated)

@@ -325,7 +325,7 @@ class Loop:
     if found is None:
       self._leave()
     with self.kept(together=True):
-      evaluation.refuse_unread(found, self.setup)
+      evaluation.check_read(found, self.setup)
     return found
 
   @contextlib.contextmanager

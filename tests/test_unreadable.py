@@ -71,7 +71,7 @@ def test_nothing_that_can_be_read_is_an_error_with_the_images_named(photographs,
   run, found, warned = tested(config_of(photographs), view)
   assert len(warned) == 10
   with pytest.raises(UserError) as caught:
-    evaluation.refuse_unread(found, run)
+    evaluation.check_read(found, run)
   names = [str(photographs / "val" / "apple" / f"{number}.png") for number in range(3)]
   assert str(caught.value) == (
     f"config.data.test_split='val': none of its 10 images can be read ({', '.join(names)} and 7 "
@@ -83,7 +83,7 @@ def test_nothing_that_can_be_read_is_an_error_with_the_images_named(photographs,
 def test_a_part_that_cannot_be_read_counts_as_errors_and_not_in_the_loss(photographs, unsure, view):
   spoil(photographs, but="3.png")
   run, found, _ = tested(config_of(photographs), view)
-  evaluation.refuse_unread(found, run)
+  evaluation.check_read(found, run)
   assert found.predictions.tolist() == [-1, -1, -1, 0, -1] * 2
   assert (found.error, found.loss) == (90.0, pytest.approx(math.log(2)))
 
@@ -125,7 +125,7 @@ def test_records_that_cannot_be_read(photographs):
     r"none of its 2 images can be read \(example 0 of split test of some/1.0.0, example 1 of"
   )
   with pytest.raises(UserError, match=message):
-    evaluation.refuse_unread(evaluation.summarize(scores), run)
+    evaluation.check_read(evaluation.summarize(scores), run)
 
 
 def test_a_run_is_saved_and_goes_on_once_its_test_images_are_back(
