@@ -14,6 +14,9 @@ from resnet_jax.config import default_config
 from resnet_jax.data import imagenet
 
 
+PATHS = ["a.JPG", "b.png", "below/c.webp", "linked/album.jpg/d.bmp"]
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
   """A ResNet-20 for CIFAR-10 that has not been trained."""
@@ -35,6 +38,10 @@ def photographs(tmp_path_factory):
     Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)).save(root / name)
   (root / "broken.jpg").write_bytes(b"\xff\xd8 nothing")
   (root / "notes.txt").write_text("no photograph")
+  linked = tmp_path_factory.mktemp("linked") / "album.jpg"
+  linked.mkdir()
+  Image.new("RGB", (35, 40)).save(linked / "d.bmp")
+  (root / "linked").symlink_to(linked.parent)
   return root
 
 
@@ -83,11 +90,14 @@ def test_features(weights, photographs, repository, tmp_path, stage, shape):
   flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}", f"--stage={stage}"]
   code, text, errors = command("features", *flags, cwd=repository)
   assert code == 0, errors
-  assert errors == "broken.jpg: the JPEG breaks off before its pixels\n"
-  assert text == f"{out}: {stage or 'stage3'} of 3 photographs, {shape[0]}\n"
+  assert errors == (
+    f"{photographs}: 1 file was left out: .txt 1; endings that are read: .jpg .jpeg .png .webp .gif "
+    ".bmp\nbroken.jpg: the JPEG breaks off before its pixels\n"
+  )
+  assert text == f"{out}: {stage or 'stage3'} of 4 photographs, {shape[0]}\n"
   found = np.load(out)
-  assert found["paths"].tolist() == ["a.JPG", "b.png", "below/c.webp"]
-  assert found["features"].shape == (3, *shape)
+  assert found["paths"].tolist() == PATHS
+  assert found["features"].shape == (4, *shape)
   assert found["features"].dtype == np.float32
 
 
@@ -96,7 +106,7 @@ def test_the_last_features_are_what_the_classifier_sees(weights, photographs, re
   flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}", "--maps"]
   assert command("features", *flags, cwd=repository)[0] == 0
   run, maps = api.load(weights), np.load(out)["features"]
-  assert maps.shape == (3, 8, 8, 64)
+  assert maps.shape == (4, 8, 8, 64)
   classifier = run.variables["params"]["classifier"]
   logits = maps.mean((1, 2)) @ classifier["kernel"] + classifier["bias"]
   expected = run(np.stack([run.read(photographs / name) for name in ("a.JPG", "b.png")]))
@@ -109,8 +119,8 @@ def test_parquet(weights, photographs, repository, tmp_path):
   flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}"]
   assert command("features", *flags, cwd=repository)[0] == 0
   table = parquet.read_table(out)
-  assert table["path"].to_pylist() == ["a.JPG", "b.png", "below/c.webp"]
-  assert np.asarray(table["features"].to_pylist()).shape == (3, 64)
+  assert table["path"].to_pylist() == PATHS
+  assert np.asarray(table["features"].to_pylist()).shape == (4, 64)
 
 
 @pytest.mark.parametrize(
