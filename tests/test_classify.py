@@ -13,7 +13,6 @@ from resnet_jax import api, convert, models
 from resnet_jax.config import default_config
 from resnet_jax.data import imagenet
 
-
 PATHS = ["a.JPG", "b.png", "below/c.webp", "linked/album.jpg/d.bmp"]
 
 
@@ -91,8 +90,9 @@ def test_features(weights, photographs, repository, tmp_path, stage, shape):
   code, text, errors = command("features", *flags, cwd=repository)
   assert code == 0, errors
   assert errors == (
-    f"{photographs}: 1 file was left out: .txt 1; endings that are read: .jpg .jpeg .png .webp .gif "
-    ".bmp\nbroken.jpg: the JPEG breaks off before its pixels\n"
+    f"{photographs}: 1 file was left out: .txt 1; "
+    "endings that are read: .jpg .jpeg .png .webp .gif .bmp\n"
+    "broken.jpg: the JPEG breaks off before its pixels\n"
   )
   assert text == f"{out}: {stage or 'stage3'} of 4 photographs, {shape[0]}\n"
   found = np.load(out)
