@@ -56,8 +56,6 @@ def main(_: list[str]) -> None:
     out = pathlib.Path(str(_OUT.value))
     if not out.parent.is_dir():
       raise UserError(f"--out={out} cannot be written: there is no folder {out.parent}")
-    if not pathlib.Path(str(_DIR.value)).is_dir():
-      raise UserError(f"--dir={_DIR.value} is no folder")
     run = api.load(str(_MODEL.value), _CHECKPOINT.value)
     stages = models.parts(run.config.model)
     stage = _STAGE.value or stages[-1]
@@ -100,6 +98,8 @@ def batches(folder: str, run: Any) -> Iterator[tuple[list[str], np.ndarray]]:
   from resnet_jax.data.photos import listing
   from resnet_jax.data.photos.unreadable import Unreadable
 
+  if not pathlib.Path(folder).is_dir():
+    raise UserError(f"--dir={folder} holds no photographs: it is no folder")
   names: list[str] = []
   images = np.zeros((BATCH, *run.info.shape), np.uint8)
   found, left_out = listing.below(folder)

@@ -15,6 +15,9 @@ from resnet_jax import api, convert, models
 from resnet_jax.config import default_config
 from resnet_jax.data import imagenet
 
+NAMELESS = os.fsdecode(b"caf\xe9" + "\u0394.JPG".encode())  # no text in any encoding
+PATHS = ["b.png", "below/c.webp", NAMELESS, "linked/album.jpg/d.bmp"]
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
@@ -28,9 +31,6 @@ def weights(tmp_path_factory):
   return path
 
 
-NAMELESS = os.fsdecode(b"caf\xe9" + "\u0394.JPG".encode())
-
-
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
   root = tmp_path_factory.mktemp("photographs")
@@ -40,6 +40,10 @@ def photographs(tmp_path_factory):
     Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)).save(root / name)
   (root / "broken.jpg").write_bytes(b"\xff\xd8 nothing")
   (root / "notes.txt").write_text("no photograph")
+  linked = tmp_path_factory.mktemp("linked") / "album.jpg"
+  linked.mkdir()
+  Image.new("RGB", (35, 40)).save(linked / "d.bmp")
+  (root / "linked").symlink_to(linked.parent)
   return root
 
 
@@ -92,11 +96,15 @@ def test_features(weights, photographs, repository, tmp_path, stage, shape):
   flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}", f"--stage={stage}"]
   code, text, errors = command("features", *flags, cwd=repository)
   assert code == 0, errors
-  assert errors == "broken.jpg: the JPEG breaks off before its pixels\n"
-  assert text == f"{out}: {stage or 'stage3'} of 3 photographs, {shape[0]}\n"
+  assert errors == (
+    f"{photographs}: 1 file was left out: .txt 1; "
+    "endings that are read: .jpg .jpeg .png .webp .gif .bmp\n"
+    "broken.jpg: the JPEG breaks off before its pixels\n"
+  )
+  assert text == f"{out}: {stage or 'stage3'} of 4 photographs, {shape[0]}\n"
   found = np.load(out)
-  assert found["paths"].tolist() == ["b.png", "below/c.webp", NAMELESS]
-  assert found["features"].shape == (3, *shape)
+  assert found["paths"].tolist() == PATHS
+  assert found["features"].shape == (4, *shape)
   assert found["features"].dtype == np.float32
 
 
@@ -105,7 +113,7 @@ def test_the_last_features_are_what_the_classifier_sees(weights, photographs, re
   flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}", "--maps"]
   assert command("features", *flags, cwd=repository)[0] == 0
   run, maps = api.load(weights), np.load(out)["features"]
-  assert maps.shape == (3, 8, 8, 64)
+  assert maps.shape == (4, 8, 8, 64)
   classifier = run.variables["params"]["classifier"]
   logits = maps.mean((1, 2)) @ classifier["kernel"] + classifier["bias"]
   expected = run(np.stack([run.read(photographs / name) for name in ("b.png", "below/c.webp")]))
@@ -118,8 +126,9 @@ def test_parquet(weights, photographs, repository, tmp_path):
   flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}"]
   assert command("features", *flags, cwd=repository)[0] == 0
   table = parquet.read_table(out)
-  assert table["path"].to_pylist() == ["b.png", "below/c.webp", "caf\\xe9\u0394.JPG"]
-  assert np.asarray(table["features"].to_pylist()).shape == (3, 64)
+  escaped = [path.replace(NAMELESS, "caf\\xe9\u0394.JPG") for path in PATHS]
+  assert table["path"].to_pylist() == escaped
+  assert np.asarray(table["features"].to_pylist()).shape == (4, 64)
 
 
 @pytest.mark.parametrize(

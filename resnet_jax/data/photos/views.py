@@ -109,7 +109,7 @@ class Views:
     """`{"0": uint8 [H, W, 3], ...}`, a view each.
 
     Raises:
-      Unreadable: the photograph cannot be decoded.
+      Unreadable: the photograph cannot be decoded, or its views would take too much memory.
     """
     image = decode.rgb(data)
     views = VIEWS[self.name]((image.height, image.width), self.size)
@@ -167,7 +167,7 @@ def small(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
   """A photograph for a net of small images: the centre, as large as can be, uint8 [H, W, C].
 
   Raises:
-    Unreadable: the photograph cannot be decoded.
+    Unreadable: the photograph cannot be decoded, or its view would take too much memory.
   """
   image = decode.rgb(data)
   height, width, channels = shape

@@ -79,7 +79,7 @@ class Pool:
     try:
       return worker.do(request)
     except _Ended as ended:
-      raise UserError(_obituary(ended.code, self._held(request))) from None
+      raise UserError(_told(ended.code, self._held(request))) from None
     finally:
       self._free.put(worker)
 
@@ -92,17 +92,17 @@ class _Ended(Exception):
     self.code = code
 
 
-def _obituary(code: int, held: str) -> str:
-  """What is said of a process that ended with `code` while it had what `held` names."""
-  while_it = f" while it read {held}" if held else ""
+def _told(code: int, held: str) -> str:
+  """What the user is told of a process that ended with `code` while it had what `held` names."""
+  what = f" while it read {held}" if held else ""
   if code >= 0:
-    return f"a process that reads photographs ended with code {code}{while_it}"
+    return f"a process that reads photographs ended with code {code}{what}"
   try:
     name = signal.Signals(-code).name
   except ValueError:  # a real-time signal
     name = f"signal {-code}"
   words = signal.strsignal(-code)
-  text = f"a process that reads photographs was ended by {name} ({words}){while_it}"
+  text = f"a process that reads photographs was ended by {name} ({words}){what}"
   if -code == signal.SIGKILL:
     text += "; if memory ran out, a smaller config.data.workers needs less"
   return text

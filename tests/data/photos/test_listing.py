@@ -2,13 +2,11 @@
 
 import contextlib
 import os
-import types
 
 import make
-import numpy as np
 import pytest
 
-from resnet_jax import api, data, features, testing, train
+from resnet_jax import api, data, testing, train
 from resnet_jax.config import default_config, load_file
 from resnet_jax.data.photos import listing, sources
 from resnet_jax.errors import UserError
@@ -227,15 +225,3 @@ def test_evaluation_says_it_once(root, run_config, monkeypatch, capsys):
     with pytest.raises(Far):
       testing.evaluate(None, ["runs/a", "runs/b"])
     assert capsys.readouterr().out.splitlines() == lines
-
-
-def test_features_say_it(root, capsys):
-  run = types.SimpleNamespace(
-    info=types.SimpleNamespace(shape=(4, 4, 3)), read=lambda _: np.zeros((4, 4, 3), np.uint8)
-  )
-  for change, told in ((None, ""), (others, f"{root}: {TOLD}\n")):
-    if change:
-      change(root)
-    ((names, _),) = features.batches(str(root), run)
-    assert len(names) == 5
-    assert capsys.readouterr().err == told
