@@ -27,6 +27,5 @@ def unknown(key: str, value: object, known: Iterable[str]) -> UserError:
   word = str(value)
   part = [name for name in known if len(word) > 2 and word in name]
   near = sorted(part, key=len)[:3] or difflib.get_close_matches(word, known)
-  *first, last = map(repr, near) if near else [""]
-  hint = f"did you mean {' or '.join(filter(None, [', '.join(first), last]))}? " if near else ""
+  hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
   return UserError(f"{key}={value!r} is unknown; {hint}choose from {', '.join(known)}")
