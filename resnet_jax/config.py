@@ -5,6 +5,7 @@ imports nothing of JAX, so that config files stay cheap to read.
 """
 
 import difflib
+import functools
 import importlib.util
 import json
 import math
@@ -205,6 +206,7 @@ def differences(
   return {key: (old[key], new[key]) for key in old if key not in idle and not same(key)}
 
 
+@functools.cache
 def kinds_of(key: str) -> tuple[type, ...]:
   """The types that the values of a setting may have; of one that may be None, the others."""
   if key in DURATIONS:

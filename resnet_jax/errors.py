@@ -25,9 +25,7 @@ def unknown(key: str, value: object, known: Iterable[str]) -> UserError:
   """An error for a `value` of `key` that is none of `known`, with the nearest that are."""
   known = sorted(known)
   word = str(value)
-  near = difflib.get_close_matches(word, known)  # three at most, the nearest first
-  if part := [name for name in known if len(word) > 2 and word in name]:
-    near = difflib.get_close_matches(word, part, cutoff=0)
-  *first, last = map(repr, near) if near else [""]
-  hint = f"did you mean {' or '.join(filter(None, [', '.join(first), last]))}? " if near else ""
+  part = [name for name in known if len(word) > 2 and word in name]
+  near = sorted(part, key=len)[:3] or difflib.get_close_matches(word, known)
+  hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
   return UserError(f"{key}={value!r} is unknown; {hint}choose from {', '.join(known)}")

@@ -132,7 +132,7 @@ def refuse_idle(run: Setup) -> None:
   last = max(optim.drops(config.optim, total, batch_size, examples))
   if last > total:
     raise UserError(
-      f"config.optim.drop_at={drop_at!r} is behind the end of the run: step {last} of {total}; "
+      f"config.optim.drop_at={drop_at!r} comes after the end of the run: step {last} of {total}; "
       "drop the rate before it, as at '50%, 75%', or take optim.schedule=constant"
     )
 

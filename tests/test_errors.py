@@ -13,7 +13,7 @@ from resnet_jax.unread import AFTER_ADD, SHORTCUTS
     ("preact", AFTER_ADD, "; did you mean 'full_preact' or 'relu_only_preact'? choose from"),
     ("identiti", SHORTCUTS, "; did you mean 'identity'? choose from"),
     ("stage", ["stem", "stage1", "stage2"], "; did you mean 'stage1' or 'stage2'? choose from"),
-    ("cifar-10", ["cifar10", "cifar100", "cifar10_1"], "'cifar10', 'cifar100' or 'cifar10_1'?"),
+    ("cifar-10", ["cifar10", "cifar100", "cifar10_1"], "'cifar10' or 'cifar100' or 'cifar10_1'?"),
     ("xyz", SHORTCUTS, "unknown; choose from"),
     (7, SHORTCUTS, "unknown; choose from"),
   ],

@@ -50,7 +50,7 @@ def new_run(batch_size=128, examples=1437, **settings):
   ("run", "message"),
   [
     (new_run(5000), "batch_size=5000 is more than the 1437 examples .*; take at most 1437"),
-    (new_run(drop_at="2000"), "drop_at='2000' is behind the end of the run: step 2000 of 1000"),
+    (new_run(drop_at="2000"), "drop_at='2000' comes after the end of the run: step 2000 of 1000"),
     (new_run(drop_at="500, 1001 steps"), "step 1001 of 1000; drop the rate before it, as at '50%"),
     (new_run(drop_at="150%"), "step 1500 of 1000"),
     (new_run(drop_at="90 epochs"), "step 1011 of 1000"),

@@ -355,7 +355,7 @@ def test_a_finished_run_started_again_keeps_its_result_and_says_so(
     ({"model.stride_on": "3x3"}, "config.model.stride_on='3x3' does nothing"),
     ({"data.dir": "/data"}, "config.data.dir='/data' does nothing"),
     ({"data.batch_size": 5000}, "batch_size=5000 is more than the 1437 examples"),
-    ({"optim.schedule": "step", "optim.drop_at": "5"}, "behind the end of the run: step 5 of 4"),
+    ({"optim.schedule": "step", "optim.drop_at": "5"}, "after the end of the run: step 5 of 4"),
   ],
 )
 def test_what_does_nothing_is_refused_in_a_new_run(
