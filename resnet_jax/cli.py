@@ -32,6 +32,7 @@ def parser(check: Callable[[list[str]], None]) -> Callable[[list[str]], list[str
 
   def parse(argv: list[str]) -> list[str]:
     try:
+      flags.FLAGS.set_gnu_getopt()  # flags may stand behind what is none
       rest = flags.FLAGS(argv)
       check(rest[1:])
       return rest

@@ -23,10 +23,14 @@ NET = "--config=configs/resnet.py:depth=8,digits"
     ("jax", "sweep --config={s} --workdir={w}", "reading {s} and checking every row"),
     ("jax", "sweep --config={s} --workdir={w} --dry_run", "reading {s} and checking every row"),
     ("jax", "convert --weights=a.pth --workdir={w}", "importing JAX and reading a.pth"),
-    ("jax", "classify --model={w} a.jpg", "importing JAX and reading {w}"),
+    ("jax", "classify a.jpg --model={w}", "importing JAX and reading {w}"),
     ("jax", "features --model={w} --dir=a --out=a.npz", "importing JAX and reading {w}"),
     ("numpy", "report {made}", "reading the runs in {made}"),
-    ("matplotlib", "report {made}", "comparing the rows of 0 runs and drawing the figures"),
+    (
+      "matplotlib",
+      "report {made} --out={w}",
+      "comparing the rows of 0 runs and drawing the figures",
+    ),
   ],
 )
 def test_a_command_says_at_once_what_it_does(tmp_path, repository, slow, command, said):
