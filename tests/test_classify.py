@@ -1,8 +1,5 @@
 """Photographs through nets from elsewhere: the classes printed, the features written."""
 
-import subprocess
-import sys
-
 import jax
 import numpy as np
 import pytest
@@ -12,6 +9,7 @@ from safetensors.numpy import save_file
 from resnet_jax import api, convert, models
 from resnet_jax.config import default_config
 from resnet_jax.data import imagenet
+from tests.warm import Command
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +37,10 @@ def photographs(tmp_path_factory):
 
 
 def command(module, *flags, cwd):
-  done = subprocess.run(
-    [sys.executable, "-m", f"resnet_jax.{module}", *map(str, flags)],
-    capture_output=True,
-    text=True,
-    cwd=cwd,
-  )
-  assert "Traceback" not in done.stderr
-  return done.returncode, done.stdout, done.stderr
+  process = Command(f"resnet_jax.{module}", *flags, cwd=cwd)
+  output, errors = process.communicate(timeout=300)
+  assert "Traceback" not in errors
+  return process.returncode, output, errors
 
 
 def test_the_five_likeliest(weights, photographs, repository):

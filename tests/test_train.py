@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 
 import jax
@@ -20,6 +20,7 @@ from resnet_jax import data, evaluation, metrics, train, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import load_file
 from resnet_jax.errors import Diverged, UserError
+from tests.warm import Command
 
 NET = "configs/resnet.py:depth=8,digits"
 SHORT = [
@@ -36,16 +37,14 @@ KILLS = int(os.environ.get("KILLS", 4))  # how often the run is killed
 KILLED = os.environ.get("KILLED", NET)
 
 
-def command(repository, workdir, *more, net=NET, out=subprocess.PIPE):
-  environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(workdir.parent)}
+def command(repository, workdir, *more, net=NET, out=None):
   flags = [f"--config={net}", f"--workdir={workdir}", *SHORT]
-  return subprocess.Popen(
-    [sys.executable, "-m", "resnet_jax.main", *flags, *more],
+  return Command(
+    "resnet_jax.main",
+    *(*flags, *more),
     cwd=repository,
-    env=environment,
-    stdout=out,
-    stderr=subprocess.STDOUT,
-    text=True,
+    env=os.environ | {"XLA_FLAGS": ""},
+    out=out or tempfile.TemporaryFile(),
   )
 
 
@@ -277,8 +276,10 @@ def test_output_that_nobody_takes_does_not_stop_a_run(tmp_path, repository):
     process = command(repository, tmp_path / "full", out=full)
     process.wait(timeout=300)
   assert json.loads((tmp_path / "full" / "result.json").read_text())["status"] == "done"
-  process = command(repository, tmp_path / "closed")
-  process.stdout.close()
+  reader, writer = os.pipe()
+  with open(writer, "w") as closed:
+    process = command(repository, tmp_path / "closed", out=closed)
+  os.close(reader)
   assert process.wait(timeout=300) == 0
 
 

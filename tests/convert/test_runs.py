@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -18,17 +16,14 @@ from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import to_json
 from resnet_jax.convert import runs
 from resnet_jax.errors import UserError
+from tests.warm import Command
 
 
 def command(*flags, cwd):
-  done = subprocess.run(
-    [sys.executable, "-m", "resnet_jax.convert", *map(str, flags)],
-    capture_output=True,
-    text=True,
-    cwd=cwd,
-  )
-  assert "Traceback" not in done.stderr
-  return done.returncode, done.stdout, done.stderr
+  process = Command("resnet_jax.convert", *flags, cwd=cwd)
+  output, errors = process.communicate(timeout=300)
+  assert "Traceback" not in errors
+  return process.returncode, output, errors
 
 
 def test_import_and_export(tmp_path, repository):
