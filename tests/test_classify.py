@@ -14,9 +14,9 @@ from tests.warm import Command
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-  """A ResNet-20 for CIFAR-10 that has not been trained."""
+  """A ResNet-14 for CIFAR-10 that has not been trained."""
   config = default_config()
-  config.model.depth = 20
+  config.model.depth = 14
   model = models.build(config.model, 10)
   variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 32, 32, 3)))
   path = tmp_path_factory.mktemp("weights") / "net.safetensors"

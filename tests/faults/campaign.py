@@ -44,6 +44,7 @@ WEIGHTS = {
   "garbage in metrics": 8,
   "full disk": 8,
 }
+CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR")
 ALONE = {"JAX_PLATFORMS": "cpu", "RESNET_JAX_DISK_PATIENCE": "3"}
 
 
@@ -127,7 +128,7 @@ class Campaign:
       f"--workdir={workdir}",
       *flags,
       start=self.start,
-      JAX_COMPILATION_CACHE_DIR=str(self.folder / "cache"),
+      JAX_COMPILATION_CACHE_DIR=CACHE or str(self.folder / "cache"),
       **ALONE,
     )
 

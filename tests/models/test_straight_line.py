@@ -18,6 +18,7 @@ from resnet_jax.models.resnet import units_per_stage
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import AFTER_ADD, UNITS
 from resnet_jax.steps import loss_and_logits
+from tests.hurry import evaluate
 
 UNITS_A_STAGE = 3
 # The ways in which a net may be computed; `library` is the convolution that accelerators get.
@@ -36,12 +37,6 @@ def make(unit, shortcut, after_add, **more):
     config.gate_bias = -1.0
   config.update(more)
   return config
-
-
-def evaluate(function, *arguments):
-  """The function's value, compiled in a hurry: nets are small here and compiling is what costs."""
-  hurry = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-  return jax.jit(function).lower(*arguments).compile(hurry)(*arguments)
 
 
 def drawn(shapes, key):
