@@ -108,9 +108,25 @@ def tiny(**more):
   return config
 
 
-def test_damaged_checkpoint_is_passed_over(tmp_path, repository, monkeypatch, capsys):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, request):
+  """The folder of a run of `tiny()`, of which tests take copies."""
+  folder = tmp_path_factory.mktemp("tiny") / "run"
+  with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(request.config.rootpath)
+    train.train(tiny(), folder)
+  return folder
+
+
+@pytest.fixture
+def finished(made, tmp_path, repository, monkeypatch):
+  """A finished run of `tiny()` in `tmp_path / "run"`; returns its result."""
   monkeypatch.chdir(repository)
-  whole = train.train(tiny(), tmp_path / "run")
+  shutil.copytree(made, tmp_path / "run")
+  return json.loads((made / "result.json").read_text())
+
+
+def test_damaged_checkpoint_is_passed_over(tmp_path, finished, capsys):
   for file in (tmp_path / "run" / "checkpoints" / "4").rglob("*"):
     if file.is_file() and file.stat().st_size > 3000:
       content = bytearray(file.read_bytes())
@@ -118,13 +134,12 @@ def test_damaged_checkpoint_is_passed_over(tmp_path, repository, monkeypatch, ca
       file.write_bytes(content)
   again = train.train(tiny(), tmp_path / "run")
   assert "checkpoint 4 is damaged and passed over" in capsys.readouterr().out
-  assert again["test_error"] == whole["test_error"]
+  assert again["test_error"] == finished["test_error"]
   assert (tmp_path / "run" / "checkpoints_damaged" / "4.0").is_dir()
 
 
-def test_a_run_without_a_whole_checkpoint_is_not_begun_again(tmp_path, repository, monkeypatch):
-  monkeypatch.chdir(repository)
-  train.train(tiny(), tmp_path / "run")
+@pytest.mark.usefixtures("finished")
+def test_a_run_without_a_whole_checkpoint_is_not_begun_again(tmp_path):
   for file in (tmp_path / "run" / "checkpoints").rglob("_METADATA"):
     file.write_text("")
   with pytest.raises(UserError, match="none of the checkpoints in .* can be restored"):
@@ -188,9 +203,8 @@ def test_shorter_run_is_refused_and_nothing_written(tmp_path, repository, monkey
   assert kept == {p.name: p.read_bytes() for p in (tmp_path / "run").glob("*.json*")}
 
 
-def test_resume_on_other_data_is_refused(tmp_path, repository, monkeypatch):
-  monkeypatch.chdir(repository)
-  train.train(tiny(), tmp_path / "run")
+@pytest.mark.usefixtures("finished")
+def test_resume_on_other_data_is_refused(tmp_path, monkeypatch):
   load = data.load
 
   def other(config):
@@ -335,10 +349,8 @@ def test_a_second_run_in_one_workdir_is_refused(tmp_path, repository, monkeypatc
   assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_a_finished_run_started_again_keeps_its_result(tmp_path, repository, monkeypatch):
-  monkeypatch.chdir(repository)
-  first = train.train(tiny(), tmp_path / "run")
-  assert train.train(tiny(), tmp_path / "run") == first
+def test_a_finished_run_started_again_keeps_its_result(tmp_path, finished):
+  assert train.train(tiny(), tmp_path / "run") == finished
 
 
 def test_batch_that_devices_cannot_share(tmp_path, repository, monkeypatch):
