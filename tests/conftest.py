@@ -56,8 +56,8 @@ QUICK = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-  """Marks the quick tests, and lets each of two workers begin with slow ones, of every other module:
-  at the end of a session only fast ones are left, which divide well.
+  """Marks the quick tests, and has each of two workers begin with the slow ones of every other
+  module: fast ones are left for the end, which divide well.
   """
   for item in items:
     place = item.nodeid.removeprefix("tests/").partition("[")[0]

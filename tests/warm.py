@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 ROOT = pathlib.Path(__file__).parent.parent
 LIBRARIES = [
@@ -25,6 +26,7 @@ LIBRARIES = [
   *("orbax.checkpoint", "PIL.Image", "rich.progress", "safetensors.numpy", "tensorboardX"),
 ]
 SIZE = 8  # bytes of an answer
+_TURN = threading.Lock()
 
 
 class Command:
@@ -39,7 +41,8 @@ class Command:
     self._answers, theirs = socket.socketpair()
     with theirs:
       passed = [theirs.fileno(), *(file.fileno() for file in self._files)]
-      socket.send_fds(_server(), [json.dumps(request).encode() + b"\n"], passed)
+      with _TURN:
+        socket.send_fds(_server(), [json.dumps(request).encode() + b"\n"], passed)
     self.returncode = None
     self.pid = self._answer(60)
 
