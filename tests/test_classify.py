@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -14,6 +12,7 @@ from safetensors.numpy import save_file
 from resnet_jax import api, convert, models
 from resnet_jax.config import default_config
 from resnet_jax.data import imagenet
+from tests.warm import Command
 
 NAMELESS = os.fsdecode(b"caf\xe9" + "\u0394.JPG".encode())  # no text in any encoding
 PATHS = ["b.png", "below/c.webp", NAMELESS, "linked/album.jpg/d.bmp"]
@@ -21,9 +20,9 @@ PATHS = ["b.png", "below/c.webp", NAMELESS, "linked/album.jpg/d.bmp"]
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-  """A ResNet-20 for CIFAR-10 that has not been trained."""
+  """A ResNet-14 for CIFAR-10 that has not been trained."""
   config = default_config()
-  config.model.depth = 20
+  config.model.depth = 14
   model = models.build(config.model, 10)
   variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 32, 32, 3)))
   path = tmp_path_factory.mktemp("weights") / "net.safetensors"
@@ -48,16 +47,13 @@ def photographs(tmp_path_factory):
 
 
 def command(module, *flags, cwd):
-  done = subprocess.run(
-    [sys.executable, "-m", f"resnet_jax.{module}", *map(str, flags)],
-    capture_output=True,
-    text=True,
-    cwd=cwd,
-    env=os.environ | {"PYTHONIOENCODING": "ascii"},
+  process = Command(
+    f"resnet_jax.{module}", *flags, cwd=cwd, env=os.environ | {"PYTHONIOENCODING": "ascii"}
   )
-  assert "Traceback" not in done.stderr
-  errors = re.sub(r"^importing JAX and reading \S+ \.\.\.\n", "", done.stderr)  # see test_cli.py
-  return done.returncode, done.stdout, errors
+  output, errors = process.communicate(timeout=300)
+  assert "Traceback" not in errors
+  errors = re.sub(r"^importing JAX and reading \S+ \.\.\.\n", "", errors)  # see test_cli.py
+  return process.returncode, output, errors
 
 
 def test_the_five_likeliest(weights, photographs, repository):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -12,20 +13,14 @@ import pytest
 
 from resnet_jax import train
 from resnet_jax.config import load_file
+from tests.warm import Command
 
 NET = "--config=configs/resnet.py:depth=8,digits"
 
 
-def start(*flags, **more):
-  environment = more.pop("env", os.environ) | {"XLA_FLAGS": ""}
-  return subprocess.Popen(
-    [sys.executable, "-m", "resnet_jax.main", *flags],
-    env=environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-    **more,
-  )
+def start(*flags, env=os.environ, **more):
+  both = tempfile.TemporaryFile()  # noqa: SIM115
+  return Command("resnet_jax.main", *flags, env=env | {"XLA_FLAGS": ""}, out=both, **more)
 
 
 def run(*flags, **more):

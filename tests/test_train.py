@@ -10,7 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 
 import jax
@@ -22,6 +22,7 @@ from resnet_jax import data, evaluation, metrics, progress, seeds, train, workdi
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import load_file
 from resnet_jax.errors import Diverged, UserError
+from tests.warm import Command
 
 NET = "configs/resnet.py:depth=8,digits"
 SHORT = [
@@ -38,16 +39,14 @@ KILLS = int(os.environ.get("KILLS", 4))  # how often the run is killed
 KILLED = os.environ.get("KILLED", NET)
 
 
-def command(repository, workdir, *more, net=NET, out=subprocess.PIPE):
-  environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(workdir.parent)}
+def command(repository, workdir, *more, net=NET, out=None):
   flags = [f"--config={net}", f"--workdir={workdir}", *SHORT]
-  return subprocess.Popen(
-    [sys.executable, "-m", "resnet_jax.main", *flags, *more],
+  return Command(
+    "resnet_jax.main",
+    *(*flags, *more),
     cwd=repository,
-    env=environment,
-    stdout=out,
-    stderr=subprocess.STDOUT,
-    text=True,
+    env=os.environ | {"XLA_FLAGS": ""},
+    out=out or tempfile.TemporaryFile(),
   )
 
 
@@ -111,9 +110,25 @@ def tiny(**more):
   return config
 
 
-def test_damaged_checkpoint_is_passed_over(tmp_path, repository, monkeypatch, capsys):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, request):
+  """The folder of a run of `tiny()`, of which tests take copies."""
+  folder = tmp_path_factory.mktemp("tiny") / "run"
+  with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(request.config.rootpath)
+    train.train(tiny(), folder)
+  return folder
+
+
+@pytest.fixture
+def finished(made, tmp_path, repository, monkeypatch):
+  """A finished run of `tiny()` in `tmp_path / "run"`; returns its result."""
   monkeypatch.chdir(repository)
-  whole = train.train(tiny(), tmp_path / "run")
+  shutil.copytree(made, tmp_path / "run")
+  return json.loads((made / "result.json").read_text())
+
+
+def test_damaged_checkpoint_is_passed_over(tmp_path, finished, capsys):
   for file in (tmp_path / "run" / "checkpoints" / "4").rglob("*"):
     if file.is_file() and file.stat().st_size > 3000:
       content = bytearray(file.read_bytes())
@@ -121,13 +136,12 @@ def test_damaged_checkpoint_is_passed_over(tmp_path, repository, monkeypatch, ca
       file.write_bytes(content)
   again = train.train(tiny(), tmp_path / "run")
   assert "checkpoint 4 is damaged and passed over" in capsys.readouterr().out
-  assert again["test_error"] == whole["test_error"]
+  assert again["test_error"] == finished["test_error"]
   assert (tmp_path / "run" / "checkpoints_damaged" / "4.0").is_dir()
 
 
-def test_a_run_without_a_whole_checkpoint_is_not_begun_again(tmp_path, repository, monkeypatch):
-  monkeypatch.chdir(repository)
-  train.train(tiny(), tmp_path / "run")
+@pytest.mark.usefixtures("finished")
+def test_a_run_without_a_whole_checkpoint_is_not_begun_again(tmp_path):
   for file in (tmp_path / "run" / "checkpoints").rglob("_METADATA"):
     file.write_text("")
   with pytest.raises(UserError, match="none of the checkpoints in .* can be restored"):
@@ -191,9 +205,8 @@ def test_shorter_run_is_refused_and_nothing_written(tmp_path, repository, monkey
   assert kept == {p.name: p.read_bytes() for p in (tmp_path / "run").glob("*.json*")}
 
 
-def test_resume_on_other_data_is_refused(tmp_path, repository, monkeypatch):
-  monkeypatch.chdir(repository)
-  train.train(tiny(), tmp_path / "run")
+@pytest.mark.usefixtures("finished")
+def test_resume_on_other_data_is_refused(tmp_path, monkeypatch):
   load = data.load
 
   def other(config):
@@ -279,8 +292,10 @@ def test_output_that_nobody_takes_does_not_stop_a_run(tmp_path, repository):
     process = command(repository, tmp_path / "full", out=full)
     process.wait(timeout=300)
   assert json.loads((tmp_path / "full" / "result.json").read_text())["status"] == "done"
-  process = command(repository, tmp_path / "closed")
-  process.stdout.close()
+  reader, writer = os.pipe()
+  with open(writer, "w") as closed:
+    process = command(repository, tmp_path / "closed", out=closed)
+  os.close(reader)
   assert process.wait(timeout=300) == 0
 
 
@@ -336,16 +351,12 @@ def test_a_second_run_in_one_workdir_is_refused(tmp_path, repository, monkeypatc
   assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_a_finished_run_started_again_keeps_its_result_and_says_so(
-  tmp_path, repository, monkeypatch
-):
-  monkeypatch.chdir(repository)
-  first = train.train(tiny(), tmp_path / "run")
+def test_a_finished_run_started_again_keeps_its_result_and_says_so(tmp_path, finished, monkeypatch):
   terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
   monkeypatch.setattr(progress, "best_effort_console", lambda: terminal)
-  assert train.train(tiny(), tmp_path / "run") == first
+  assert train.train(tiny(), tmp_path / "run") == finished
   (said,) = terminal.file.getvalue().splitlines()  # and no bar
-  assert said.startswith(f"done already: test error {first['test_error']:.2f} %, best ")
+  assert said.startswith(f"done already: test error {finished['test_error']:.2f} %, best ")
 
 
 @pytest.mark.parametrize(

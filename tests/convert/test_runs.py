@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -18,18 +16,15 @@ from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import to_json
 from resnet_jax.convert import runs
 from resnet_jax.errors import UserError
+from tests.warm import Command
 
 
 def command(*flags, cwd):
-  done = subprocess.run(
-    [sys.executable, "-m", "resnet_jax.convert", *map(str, flags)],
-    capture_output=True,
-    text=True,
-    cwd=cwd,
-  )
-  assert "Traceback" not in done.stderr
-  errors = re.sub(r"^importing JAX and reading \S+ \.\.\.\n", "", done.stderr)  # see test_cli.py
-  return done.returncode, done.stdout, errors
+  process = Command("resnet_jax.convert", *flags, cwd=cwd)
+  output, errors = process.communicate(timeout=300)
+  assert "Traceback" not in errors
+  errors = re.sub(r"^importing JAX and reading \S+ \.\.\.\n", "", errors)  # see test_cli.py
+  return process.returncode, output, errors
 
 
 def test_import_and_export(tmp_path, repository):

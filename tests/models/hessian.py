@@ -23,9 +23,3 @@ def products(function, primals, tangents):
     "reverse over reverse": jax.vjp(gradient, *primals)[1](tangents),
     "forward over forward": jax.jvp(slope, primals, tangents)[1],
   }
-
-
-def compiled(function):
-  """The function, compiled in a hurry: what is tested is small, and compiling is what costs."""
-  hurry = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-  return lambda *given: jax.jit(function).lower(*given).compile(hurry)(*given)

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hessian import compiled, products
+from hessian import products
 from jax import lax
 
 from resnet_jax.models.layers import NHWC, BatchNorm, convolution
+from tests.hurry import evaluate
 
 CASES = pytest.mark.parametrize(
   ("size", "kernel", "stride", "channels"),
@@ -61,10 +62,10 @@ def test_second_derivatives_of_a_convolution(x64, size, kernel, stride, channels
   def loss(convolve, x, w):
     return jnp.sum(jnp.tanh(0.1 * convolve(x, w)) ** 2)
 
-  expected = compiled(functools.partial(products, functools.partial(loss, theirs)))(
-    (x, w), tangents
+  expected = evaluate(
+    functools.partial(products, functools.partial(loss, theirs)), (x, w), tangents
   )
-  found = compiled(functools.partial(products, functools.partial(loss, ours)))((x, w), tangents)
+  found = evaluate(functools.partial(products, functools.partial(loss, ours)), (x, w), tangents)
   for way, product in found.items():
     for a, b in zip(*map(jax.tree.leaves, (product, expected[way])), strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11, err_msg=way)
@@ -91,7 +92,7 @@ def test_many_convolutions_at_once(x64, kernel, axes):
     of_all = jax.grad(lambda *a: losses(convolve, *a).sum(), (0, 1))(x, w)
     return losses(convolve, x, w), of_all, gradients(convolve, x, w)
 
-  found, expected = (compiled(functools.partial(everything, c))(x, w) for c in (ours, theirs))
+  found, expected = (evaluate(functools.partial(everything, c), x, w) for c in (ours, theirs))
   for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 

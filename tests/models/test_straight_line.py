@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hessian import compiled, products
+from hessian import products
 from jax import lax
 from straight_line import Net
 
@@ -22,6 +22,7 @@ from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import AFTER_ADD, UNITS
 from resnet_jax.setup import setup
 from resnet_jax.steps import loss_and_logits
+from tests.hurry import evaluate
 
 UNITS_A_STAGE = 3
 # The ways in which a net may be computed; `library` is the convolution that accelerators get.
@@ -40,11 +41,6 @@ def make(unit, shortcut, after_add, **more):
     config.gate_bias = -1.0
   config.update(more)
   return config
-
-
-def evaluate(function, *arguments):
-  """The function's value."""
-  return compiled(function)(*arguments)
 
 
 def drawn(shapes, key):
@@ -208,7 +204,7 @@ def second_derivatives():
       drawn(shapes[k], n) for n, k in enumerate(("params", "batch_stats", "params"))
     )
     loss = lambda params: loss_and_logits(model, params, stats, x, jnp.arange(4) % 5)[0]
-    return compiled(lambda p, v: products(loss, (p,), (v,)))(params, tangent)
+    return evaluate(lambda p, v: products(loss, (p,), (v,)), params, tangent)
 
   with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
     patch.setattr(layers, "_for_cpu", lax.conv_general_dilated)
@@ -230,7 +226,7 @@ def test_steps_of_a_float64_run(repository, monkeypatch, x64):
   config.model.dtype, config.data.pad, config.optim.warmup = "float64", 1, "2 steps"
   run, count = setup(config), 4
   begin = jax.jit(lambda: steps.init(run.task, (8, 8, 1)))()
-  state, measured = compiled(steps.dispatch(run.task, count))(begin, run.train, np.int32(count))
+  state, measured = evaluate(steps.dispatch(run.task, count), begin, run.train, np.int32(count))
 
   def loss(params, x, y):
     logits = Net(config.model, params, begin.batch_stats, None).logits(x, (1, 1, 1))
