@@ -35,8 +35,21 @@ class Run(NamedTuple):
     return self.task.model
 
   def __call__(self, images) -> Any:
-    """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes]."""
+    """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes].
+
+    Raises:
+      UserError: the weights are a backbone's.
+    """
+    self.require_classifier()
     return self.model.apply(self.variables, self.normalize(images))
+
+  def require_classifier(self) -> None:
+    """Raises a UserError where the weights came without a classifier."""
+    if not self.info.classes:
+      raise UserError(
+        "the weights hold no classifier and give no logits; resnet_jax.features and "
+        "configs/finetune.py take them as they are"
+      )
 
   def read(self, path: str | os.PathLike) -> np.ndarray:
     """A photograph as the network takes it, uint8 [H, W, C]: the papers' single crop.
@@ -51,7 +64,8 @@ class Run(NamedTuple):
       encoded = pathlib.Path(path).read_bytes()
     except OSError as error:
       raise Unreadable(error.strerror or str(error)) from None
-    if self.config.model.family == "cifar":
+    photographs = self.config.data.name in ("folder", "list")
+    if self.config.model.family == "cifar" and not photographs:
       return views.small(encoded, self.info.shape)
     return views.Views("single", self.info.shape[0])(encoded)["0"]
 
@@ -63,7 +77,8 @@ class Run(NamedTuple):
 
 
 def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
-  """The network in a run's folder, or in a weights file that `resnet_jax.convert` reads.
+  """The network in a run's folder, or in a weights file that `resnet_jax.convert` reads; what was
+  read of a file is printed in one line. A file's net may lack its classifier.
 
   Raises:
     UserError: there is none, or it cannot be read.
@@ -77,10 +92,10 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
     raise UserError(f"--checkpoint={checkpoint} is for runs; {model} is a weights file")
   from resnet_jax import convert
 
-  config, variables, _ = convert.load_weights(path)
-  classes = variables["params"]["classifier"]["bias"].size
-  info = data.of_weights(config.data, classes)
-  normalization = augment.normalization(None, config.data.normalize)
+  config, variables, report = convert.load_weights(path, backbone=True)
+  print(convert.said(path, config, report))
+  info = convert.info(config, variables["params"]["classifier"]["bias"].size)
+  normalization = _normalization(config, config, report.fingerprint)
   variables = jax.device_put(variables)
   return Run(config, task(config, info), variables, 0, info, normalization)
 
@@ -172,7 +187,7 @@ def task(config, info: data.Info) -> steps.Task:
 
 
 def _normalization(config, own, fingerprint: str) -> tuple[Any, Any]:
-  if config.data.normalize in augment.CONSTANTS:
+  if config.data.normalize not in config_lib.COMPUTED:
     return augment.normalization(None, config.data.normalize)
   dataset = data.load(config.data)
   refuse_other_data(own, config, dataset, fingerprint)
@@ -181,7 +196,7 @@ def _normalization(config, own, fingerprint: str) -> tuple[Any, Any]:
 
 def refuse_other_data(own, config, dataset: data.Dataset, fingerprint: str) -> None:
   """Raises a UserError where images would be normalized by another set than the run's own."""
-  computed = config.data.normalize not in augment.CONSTANTS
+  computed = config.data.normalize in config_lib.COMPUTED
   if computed and config.data.test_split == own.data.test_split:
     workdir_lib.refuse_other_data(own, dataset, fingerprint)
 

@@ -11,8 +11,9 @@ from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
 
 
 def refuse(error: object) -> NoReturn:
-  """Ends the program with one line and exit code 1."""
-  sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+  """Ends the program with one line and exit code 1; what a library says is cut."""
+  text = " ".join(str(error).split())
+  sys.exit(f"error: {text if isinstance(error, UserError) else text[:400]}")
 
 
 def parser(check: Callable[[list[str]], None]) -> Callable[[list[str]], list[str]]:

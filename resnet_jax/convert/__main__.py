@@ -6,6 +6,10 @@
 The first makes a run that has not trained: --mode=eval, resnet_jax.classify, resnet_jax.features
 and configs/finetune.py take it as any other. With --config the file must hold that net. The second
 writes torchvision's names, for CIFAR nets the common ones with zeros padded on both sides.
+
+Some nets have the tensors of a plain net, and no file tells them apart: timm's resnetaa and
+resnetblur, dilated nets (of segmentation), and nets that stride on the other convolution. They are
+read as plain nets, whose results differ.
 """
 
 import pathlib
@@ -19,7 +23,10 @@ from resnet_jax import config as config_lib
 from resnet_jax.errors import UserError
 
 _WEIGHTS = flags.DEFINE_string(
-  "weights", None, "To import: a .safetensors, .pth, .pt, .th or .caffemodel file."
+  "weights",
+  None,
+  "To import: a file of PyTorch's (.pth, .pt, .th, .bin, .ckpt ...), .safetensors or .caffemodel; "
+  "it is known by what it holds.",
 )
 _OUT = flags.DEFINE_string("out", None, "To export: a .safetensors file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder, to make or to read.")
@@ -32,9 +39,19 @@ _PADDING = flags.DEFINE_enum(
   convert.PADDINGS,
   "With --weights: where CIFAR nets have the zero channels of their shortcuts.",
 )
+_EMA = flags.DEFINE_bool(
+  "ema", False, "With --weights: take the averaged weights of a file that has raw ones too."
+)
+_NORMALIZE = flags.DEFINE_string(
+  "normalize",
+  "",
+  "With --weights: constants that images are normalized by: imagenet, caffe, or the mean and the "
+  "deviation of each channel, such as 0.4914,0.4822,0.4465/0.2470,0.2435,0.2616.",
+)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "With --out: last, best or a step.")
 # The flags of one direction; in the other they would do nothing, which is refused.
-_BELONGS = {"config": "weights", "padding": "weights", "checkpoint": "out"}
+_BELONGS = dict.fromkeys(("config", "padding", "ema", "normalize"), "weights")
+_BELONGS |= {"checkpoint": "out"}
 
 
 def check(rest: list[str]) -> None:
@@ -57,7 +74,8 @@ def main(_: list[str]) -> None:
   path = pathlib.Path(str(_WORKDIR.value))
   try:
     if _WEIGHTS.value:
-      bring(pathlib.Path(_WEIGHTS.value), path, _given(), _PADDING.value)
+      options = {"padding": _PADDING.value, "ema": _EMA.value, "normalize": _NORMALIZE.value}
+      bring(pathlib.Path(_WEIGHTS.value), path, _given(), **options)
     else:
       take(path, pathlib.Path(str(_OUT.value)), _CHECKPOINT.value)
   except (UserError, OSError) as error:
@@ -76,8 +94,8 @@ def _given() -> Any:
     raise UserError(f"--config={_CONFIG.value}: {type(error).__name__}: {error}") from None
 
 
-def bring(weights: pathlib.Path, path: pathlib.Path, config: Any, padding: str) -> None:
-  """Makes a run in `path` of a weights file.
+def bring(weights: pathlib.Path, path: pathlib.Path, config: Any, **options: Any) -> None:
+  """Makes a run in `path` of a weights file; `options` are those of `convert.load_weights`.
 
   Raises:
     UserError: the file does not hold such a net, or the folder is not new.
@@ -85,15 +103,12 @@ def bring(weights: pathlib.Path, path: pathlib.Path, config: Any, padding: str) 
   from resnet_jax.convert import runs
 
   runs.refuse_taken(path)
-  config, variables, report = convert.load_weights(weights, config, padding)
-  runs.write(path, weights, config, variables)
+  config, variables, report = convert.load_weights(weights, config, **options)
+  runs.write(path, weights, config, variables, report.fingerprint)
   show(report)
-  model = config.model
   print("BN's running variances are unbiased there and are taken as they stand, as inference does")
-  print(
-    f"{path}: {model.family} net of {model.depth} layers, {model.unit} units, stride on "
-    f"{model.stride_on}, data.normalize={config.data.normalize}, at step 0"
-  )
+  print(convert.said(weights, config, report))
+  print(f"{path}: a run at step 0 on {config.data.name}")
 
 
 def take(path: pathlib.Path, out: pathlib.Path, checkpoint: str) -> None:
@@ -107,15 +122,16 @@ def take(path: pathlib.Path, out: pathlib.Path, checkpoint: str) -> None:
   from safetensors.numpy import save
 
   from resnet_jax import api
-  from resnet_jax.convert import network
+  from resnet_jax.convert import about, network
 
   config = api.own_config(path)
   network.check(config)
   _, _, state, position = api.restore(path, checkpoint, config)
   tensors, report = convert.tensors_of(config, state.variables)
+  metadata = {"format": "pt"} | about.write(config, position["data"])
   partial = out.with_name(f".partial-{out.name}")
   try:
-    partial.write_bytes(save(tensors, metadata={"format": "pt"}))
+    partial.write_bytes(save(tensors, metadata=metadata))
     partial.replace(out)
   finally:
     partial.unlink(missing_ok=True)
