@@ -229,9 +229,9 @@ def _assumed(found: Found, config: Any, padding: str, normalize: str) -> str:
   if found.net.family != "cifar" or found.told:
     return ""
   told = normalize or config is not None and config.data.normalize not in config_lib.COMPUTED
-  guesses = [] if told else ["the normalization (--normalize)"]
+  guesses = [] if told else ["the normalization (convert --normalize)"]
   if found.net.projection == "A" and padding == "both":
-    guesses.append("zeros padded on both sides (--padding)")
+    guesses.append("zeros padded on both sides (convert --padding)")
   return f"assumed: {' and '.join(guesses)}" if guesses else ""
 
 
