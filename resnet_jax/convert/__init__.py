@@ -77,38 +77,25 @@ def load_weights(
   Raises:
     UserError: the file cannot be read or holds another net, or one of other classes.
   """
-  from resnet_jax.convert import network  # with JAX
-
   if padding not in PADDINGS:
     raise errors.unknown("--padding", padding, PADDINGS)
   found = _find(pathlib.Path(path), ema)
-  net, tensors = found.net, found.contents.tensors
+  tensors, headless = found.contents.tensors, found.net.classes is None
   assumed = _assumed(found, config, padding, normalize)
   config = _normalized(_config(found) if config is None else config, found, normalize)
-  try:
-    network.check(config)
-  except UserError as error:
-    units = ", ".join(map(str, net.units))
-    stages = f"with {units} {net.unit} units in its stages"
-    raise _refusal(found, f"{stages}: {error}") from None
-  data = info(config, net.classes or 0)
-  table = network.entries(net.layout, config.model, data.shape[-1], len(data.classes), padding)
-  if net.classes is None:
-    table = [entry for entry in table if entry.path[0] != "classifier"]
-  if problem := translate.misfit(tensors, table, net.layout.own.match):
-    raise _refusal(found, problem, *_differences(net, config, len(data.classes)))
+  table = _table(found, config, padding)
   computed = config.data.normalize in config_lib.COMPUTED
   report = translate.compare(tensors, table)._replace(
     notes=tuple(filter(None, (found.contents.note, assumed))),
     fingerprint=found.told[about.FINGERPRINT] if computed else "",
   )
-  if net.classes is None and not backbone:
+  if headless and not backbone:
     raise _headless(found, report)
   try:
     variables = translate.to_ours(tensors, table)
   except UserError as error:
     raise UserError(f"{path}: {error}") from None
-  if net.classes is None:
+  if headless:
     variables["params"]["classifier"] = _no_classifier(config)
   return config, variables, report
 
@@ -222,6 +209,27 @@ def _normalized(config: Any, found: Found, given: str) -> Any:
       )
     ours.normalize = theirs.normalize
   return config
+
+
+def _table(found: Found, config: Any, padding: str) -> list[translate.Entry]:
+  """The tensors that the config's net is made of, once the file is seen to hold all of them, and
+  none that is left over.
+  """
+  from resnet_jax.convert import network  # with JAX
+
+  net, tensors = found.net, found.contents.tensors
+  try:
+    network.check(config)
+  except UserError as error:
+    units = ", ".join(map(str, net.units))
+    raise _refusal(found, f"with {units} {net.unit} units in its stages: {error}") from None
+  data = info(config, net.classes or 0)
+  table = network.entries(net.layout, config.model, data.shape[-1], len(data.classes), padding)
+  if net.classes is None:
+    table = [entry for entry in table if entry.path[0] != "classifier"]
+  if problem := translate.misfit(tensors, table, net.layout.own.match):
+    raise _refusal(found, problem, *_differences(net, config, len(data.classes)))
+  return table
 
 
 def _assumed(found: Found, config: Any, padding: str, normalize: str) -> str:
