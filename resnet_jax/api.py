@@ -40,8 +40,21 @@ class Run(NamedTuple):
     return self.task.model
 
   def __call__(self, images) -> Any:
-    """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes]."""
+    """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes].
+
+    Raises:
+      UserError: the weights are a backbone's.
+    """
+    self.require_classifier()
     return self.model.apply(self.variables, self.normalize(images))
+
+  def require_classifier(self) -> None:
+    """Raises a UserError where the weights came without a classifier."""
+    if not self.info.classes:
+      raise UserError(
+        "the weights hold no classifier and give no logits; resnet_jax.features and "
+        "configs/finetune.py take them as they are"
+      )
 
   def read(self, path: str | os.PathLike) -> np.ndarray:
     """A photograph as the network takes it, uint8 [H, W, C]: the papers' single crop.
@@ -52,7 +65,8 @@ class Run(NamedTuple):
     from resnet_jax.data.photos import unreadable, views
 
     encoded = unreadable.read(path)
-    if self.config.model.family == "cifar":
+    photographs = self.config.data.name in ("folder", "list")
+    if self.config.model.family == "cifar" and not photographs:
       return views.small(encoded, self.info.shape)
     return views.Views("single", self.info.shape[0])(encoded)["0"]
 
@@ -64,7 +78,8 @@ class Run(NamedTuple):
 
 
 def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
-  """The network in a run's folder, or in a weights file that `resnet_jax.convert` reads.
+  """The network in a run's folder, or in a weights file that `resnet_jax.convert` reads; what was
+  read of a file is printed in one line. A file's net may lack its classifier.
 
   Raises:
     UserError: there is none, or it cannot be read.
@@ -79,11 +94,12 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   from resnet_jax import convert
   from resnet_jax.convert import names
 
-  config, variables, _ = convert.load_weights(path)
+  config, variables, report = convert.load_weights(path, backbone=True)
+  say(convert.said(path, config, report))
   classes = variables["params"]["classifier"]["bias"].size
-  info = names.named(data.of_weights(config.data, classes), names.read(path, classes))
+  info = names.named(convert.info(config, classes), names.read(path, classes))
   network = task(config, info)
-  normalization = augment.normalization(None, config.data.normalize, network.dtype)
+  normalization = _normalization(config, config, report.fingerprint, network.dtype)
   return Run(config, network, jax.device_put(variables), 0, info, normalization)
 
 
@@ -197,7 +213,7 @@ def task(config, info: data.Info) -> steps.Task:
 
 
 def _normalization(config, own, fingerprint: str, dtype: Any) -> tuple[Any, Any]:
-  if config.data.normalize in augment.CONSTANTS:
+  if config.data.normalize not in config_lib.COMPUTED:
     return augment.normalization(None, config.data.normalize, dtype)
   dataset = data.load(config.data)
   refuse_other_data(own, config, dataset, fingerprint)
@@ -206,7 +222,7 @@ def _normalization(config, own, fingerprint: str, dtype: Any) -> tuple[Any, Any]
 
 def refuse_other_data(own, config, dataset: data.Dataset, fingerprint: str) -> None:
   """Raises a UserError where images would be normalized by another set than the run's own."""
-  computed = config.data.normalize not in augment.CONSTANTS
+  computed = config.data.normalize in config_lib.COMPUTED
   if computed and config.data.test_split == own.data.test_split:
     workdir_lib.refuse_other_data(own, dataset, fingerprint)
 

@@ -40,6 +40,7 @@ def main(argv: list[str]) -> None:
 
   try:
     run = api.load(str(_MODEL.value), _CHECKPOINT.value)
+    run.require_classifier()
     unread = 0
     for path in argv[1:]:
       try:

@@ -15,8 +15,9 @@ from resnet_jax.progress import BestEffort
 
 
 def refuse(error: object) -> NoReturn:
-  """Ends the program with one line and exit code 1."""
-  sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+  """Ends the program with one line and exit code 1; what a library says is cut."""
+  text = " ".join(str(error).split())
+  sys.exit(f"error: {text if isinstance(error, UserError) else text[:400]}")
 
 
 def announce(text: str) -> None:

@@ -39,6 +39,9 @@ _NOT_NEGATIVE = (
   "optim.weight_decay",
 )
 
+# `data.normalize` of the training set's own; other kinds are constants.
+COMPUTED = ("pixel_mean", "channel_mean_std")
+
 
 def default_config() -> ml_collections.ConfigDict:
   """The whole tree with its defaults: ResNet-110 on CIFAR-10 as in the papers."""
@@ -92,7 +95,8 @@ def _data() -> ml_collections.ConfigDict:
   group.batch_size = 128
   group.pad = config_dict.placeholder(int)  # pixels; None: the data set's own
   group.flip = config_dict.placeholder(bool)  # None: the data set's own
-  group.normalize = "pixel_mean"  # pixel_mean, channel_mean_std, imagenet, caffe
+  # pixel_mean, channel_mean_std, imagenet, caffe, or numbers: 0.49,0.48,0.45/0.25,0.24,0.26
+  group.normalize = "pixel_mean"
   # Of photographs, which differ in size: how training crops them, and what the crop measures.
   group.image_size = 224
   group.crop = "scale_aspect"  # scale, scale_aspect

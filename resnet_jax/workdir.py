@@ -30,7 +30,6 @@ FREE = {
 }
 
 TRAINING = {"model.init", "model.norm.decay", "model.norm.group_size"}  # no matter once trained
-COMPUTED = ("pixel_mean", "channel_mean_std")  # of the training set; others are constants
 NORMALIZATION = ("data.name", "data.normalize", "data.train_split")
 BEFORE_A_RUN = (".lock", ".config.json.partial")  # what a start leaves that was killed at once
 
@@ -131,7 +130,7 @@ def refuse_other_network(old: Any, new: Any) -> None:
   normalizes its images otherwise.
   """
   network = lambda key: key.startswith("model.") and key not in FREE | TRAINING
-  computed = new.data.normalize in COMPUTED
+  computed = new.data.normalize in config_lib.COMPUTED
   normalization = NORMALIZATION if computed else ("data.normalize",)
   _refuse(old, new, lambda key: network(key) or key in normalization)
 

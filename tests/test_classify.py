@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from resnet_jax import api, convert, models
 from resnet_jax.config import default_config
@@ -28,6 +28,24 @@ def weights(tmp_path_factory):
   path = tmp_path_factory.mktemp("weights") / "net.safetensors"
   save_file(convert.tensors_of(config, variables)[0], path)
   return path
+
+
+@pytest.fixture(scope="module")
+def backbone(weights):
+  """The same net without its classifier."""
+  path = weights.parent / "backbone.bin"
+  kept = {name: value for name, value in load_file(weights).items() if "linear" not in name}
+  save_file(kept, path)
+  return path
+
+
+def said(path, used=97):
+  """What every command says of a weights file first."""
+  return (
+    f"{path.name}: CIFAR net of 20 layers, basic units, projection A, normalized by imagenet; "
+    f"{used} tensors used, 0 unused; assumed: the normalization (convert --normalize) and zeros "
+    "padded on both sides (convert --padding)"
+  )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +82,8 @@ def test_the_five_likeliest(weights, photographs, repository):
     f"{files[1]}: the JPEG breaks off before its pixels",
     f"{files[2]}: No such file or directory",
   ]
-  lines = out.splitlines()
+  first, *lines = out.splitlines()
+  assert first == said(weights)
   escaped = str(files[3]).encode("ascii", "backslashreplace").decode()
   assert escaped.endswith(r"caf\udce9\u0394.JPG")  # neither UTF-8 nor ASCII
   assert [line for line in lines if not line.startswith(" ")] == [str(files[0]), escaped]
@@ -87,9 +106,10 @@ def test_classes_have_names():
 
 
 @pytest.mark.parametrize(("stage", "shape"), [("stage2", (32,)), ("", (64,)), ("stem", (16,))])
-def test_features(weights, photographs, repository, tmp_path, stage, shape):
+def test_features(weights, backbone, photographs, repository, tmp_path, stage, shape):
   out = tmp_path / "features.npz"
-  flags = [f"--model={weights}", f"--dir={photographs}", f"--out={out}", f"--stage={stage}"]
+  model = weights if stage else backbone
+  flags = [f"--model={model}", f"--dir={photographs}", f"--out={out}", f"--stage={stage}"]
   code, text, errors = command("features", *flags, cwd=repository)
   assert code == 0, errors
   assert errors == (
@@ -97,7 +117,10 @@ def test_features(weights, photographs, repository, tmp_path, stage, shape):
     "endings that are read: .jpg .jpeg .png .webp .gif .bmp\n"
     "broken.jpg: the JPEG breaks off before its pixels\n"
   )
-  assert text == f"{out}: {stage or 'stage3'} of 4 photographs, {shape[0]}\n"
+  assert text.splitlines() == [
+    said(model, 97 if stage else 95),
+    f"{out}: {stage or 'stage3'} of 4 photographs, {shape[0]}",
+  ]
   found = np.load(out)
   assert found["paths"].tolist() == PATHS
   assert found["features"].shape == (4, *shape)
@@ -133,6 +156,7 @@ def test_parquet(weights, photographs, repository, tmp_path):
     ("classify", ["photo.jpg"], "--model is missing: name a run's folder or a weights file"),
     ("classify", ["--model=x"], "no photograph is named"),
     ("classify", ["--model=no/such", "a.jpg"], "is neither a run's folder nor a weights file"),
+    ("classify", ["--model={backbone}", "a.jpg"], "the weights hold no classifier and give no"),
     ("features", ["--model=x", "--dir=d"], "--out is missing"),
     ("features", ["--model=x", "--dir=d", "--out=f.csv"], "choose from .npz, .parquet"),
     ("features", ["--model=x", "--dir=d", "--out=f.parquet", "--maps"], "--maps needs --out=...."),
@@ -141,8 +165,9 @@ def test_parquet(weights, photographs, repository, tmp_path):
     ("features", ["--model={}", "--dir=/nowhere", "--out={}.npz"], "--dir=/nowhere holds no photo"),
   ],
 )
-def test_bad_input_is_one_line(weights, repository, module, flags, message):
-  code, _, errors = command(module, *(flag.format(weights) for flag in flags), cwd=repository)
+def test_bad_input_is_one_line(weights, backbone, repository, module, flags, message):
+  named = [flag.format(weights, backbone=backbone) for flag in flags]
+  code, _, errors = command(module, *named, cwd=repository)
   assert code == 1
   assert errors.startswith("error: ") and errors.count("\n") == 1
   assert message in errors

@@ -140,3 +140,40 @@ def test_grey_images_have_no_colour_settings(key):
   with pytest.raises(UserError, match=f"config.data.{key}=.* images of 3 channels; .*have 1"):
     augment.check_channels(config, 1)
   augment.check_channels(config, 3)
+
+
+def test_constants_are_written_as_numbers():
+  mean, scale = augment.normalization(None, "0.1,0.2,0.3/0.5,0.25,0.2")
+  np.testing.assert_array_equal(mean, np.float32([0.1, 0.2, 0.3]))
+  np.testing.assert_array_equal(scale, np.float32([2, 4, 5]))
+  images = np.random.default_rng(0).integers(0, 200, (50, 4, 4, 3), np.uint8)
+  given = augment.normalization(images, "channel_mean_std")
+  for found, expected in zip(
+    augment.normalization(None, augment.written(*given)), given, strict=True
+  ):
+    np.testing.assert_array_equal(found, expected)
+  given = augment.normalization(images, "pixel_mean")
+  mean, scale = augment.normalization(None, augment.written(*given))
+  np.testing.assert_allclose(mean, images.mean((0, 1, 2)) / 255, rtol=1e-6)
+  np.testing.assert_array_equal(scale, np.ones(3))
+
+
+@pytest.mark.parametrize(
+  "kind", ["0.1", "0.1/0.2,0.3", "0.1/0.2/0.3", "nan/1", "-1/1", "0.5/0", "a/b", "103.9/1"]
+)
+def test_numbers_that_are_no_constants(kind):
+  with pytest.raises(
+    UserError, match="mean and the deviation of each channel of images in .0, 1.,"
+  ):
+    augment.check(kind)
+
+
+@pytest.mark.parametrize(("kind", "needed"), [("0.5/0.2", 1), ("0.5,0.5/1,1", 2), ("imagenet", 3)])
+def test_constants_are_for_so_many_channels(kind, needed):
+  config = default_config().data
+  config.normalize = kind
+  augment.check_channels(config, needed)
+  with pytest.raises(
+    UserError, match=f"is for images of {needed} channels?; those of cifar10 have 4"
+  ):
+    augment.check_channels(config, 4)
