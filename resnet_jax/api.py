@@ -92,12 +92,11 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   if checkpoint != "last":
     raise UserError(f"--checkpoint={checkpoint} is for runs; {model} is a weights file")
   from resnet_jax import convert
-  from resnet_jax.convert import names
 
   config, variables, report = convert.load_weights(path, backbone=True)
   say(convert.said(path, config, report))
   classes = variables["params"]["classifier"]["bias"].size
-  info = names.named(convert.info(config, classes), names.read(path, classes))
+  info = convert.info(config, classes, report.classes)
   network = task(config, info)
   normalization = _normalization(config, config, report.fingerprint, network.dtype)
   return Run(config, network, jax.device_put(variables), 0, info, normalization)

@@ -47,7 +47,7 @@ class Found(NamedTuple):
   path: pathlib.Path
   contents: files.Contents
   net: Net
-  told: dict[str, Any]  # by a file that was exported here: settings, and the fingerprint
+  told: dict[str, Any]  # by a file that was exported here, see `about.read`
 
 
 def load_weights(
@@ -88,6 +88,7 @@ def load_weights(
   report = translate.compare(tensors, table)._replace(
     notes=tuple(filter(None, (found.contents.note, assumed))),
     fingerprint=found.told[about.FINGERPRINT] if computed else "",
+    classes=_names(found),
   )
   if headless and not backbone:
     raise _headless(found, report)
@@ -120,16 +121,18 @@ def said(path: str | os.PathLike, config: Any, report: Report) -> str:
   return "; ".join([f"{pathlib.Path(path).name}: {net}", report.counts(), *report.notes])
 
 
-def info(config: Any, classes: int) -> Any:
+def info(config: Any, classes: int, names: tuple[str, ...] | None = None) -> Any:
   """The `data.Info` of weights that tell so many classes apart, 0 if they have no classifier; a
-  data set that the config names is believed more than they are.
+  data set that the config names is believed more than they are. `names` are the classes', if known.
   """
   from resnet_jax import data
   from resnet_jax.data import augment
 
   found = data.info(config.data) if config.data.dir else data.of_weights(config.data, classes)
   augment.check_channels(config.data, found.shape[-1])
-  return found if classes else dataclasses.replace(found, classes=())
+  if names is not None or not classes:
+    found = dataclasses.replace(found, classes=names or ())
+  return found
 
 
 def tensors_of(config: Any, variables: dict[str, Any]) -> tuple[files.Tensors, Report]:
@@ -164,6 +167,12 @@ def _find(path: pathlib.Path, ema: bool = False) -> Found:
   return Found(path, contents, net, about.read(path, contents.metadata))
 
 
+def _names(found: Found) -> tuple[str, ...] | None:
+  """The names of the net's classes, if the file has as many as the net tells apart."""
+  names = found.told.get(about.CLASSES) or ()
+  return tuple(names) if len(names) == found.net.classes else None
+
+
 def _config(found: Found) -> Any:
   """The defaults, with what the net and the file tell."""
   net, config = found.net, config_lib.default_config()
@@ -176,7 +185,8 @@ def _config(found: Found) -> Any:
   else:
     config.model.update(net.layout.model)
     config.data.name, config.data.test_split = "folder", "val"
-  told = {key: value for key, value in found.told.items() if key != about.FINGERPRINT}
+  beside = (about.FINGERPRINT, about.CLASSES)
+  told = {key: value for key, value in found.told.items() if key not in beside}
   config.update_from_flattened_dict(told)
   return config
 

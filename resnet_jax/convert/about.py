@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet_jax import config as config_lib
@@ -20,25 +20,27 @@ NETWORK = (
 )
 DATA = ("data.name", "data.train_split", "data.test_split", "data.normalize", "data.image_size")
 OF_PHOTOGRAPHS = {"data.name": "folder", "data.train_split": "train", "data.test_split": "val"}
-FINGERPRINT = "fingerprint"
+FINGERPRINT, CLASSES = "fingerprint", "classes"
 
 
-def write(config: Any, fingerprint: str) -> dict[str, str]:
+def write(config: Any, fingerprint: str, classes: Sequence[str] | None = None) -> dict[str, str]:
   """The metadata of a net's file.
 
   Args:
     config: of the run.
     fingerprint: of its data set.
+    classes: their names in the order of the logits; None where they are not known.
   """
   values = config_lib.leaves(config)
   told = {key: values[key] for key in (*NETWORK, *DATA)}
   if config.model.family == "imagenet" or config.data.name == "list":
     told |= OF_PHOTOGRAPHS  # a weights file brings no data set of photographs
-  return {FIELD: json.dumps(told | {FINGERPRINT: fingerprint})}
+  return {FIELD: json.dumps(told | {FINGERPRINT: fingerprint, CLASSES: classes})}
 
 
 def read(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-  """The settings that the metadata of a file tell, and the fingerprint; none of others' files.
+  """The settings that the metadata of a file tell, the fingerprint, and the classes' names or None;
+  none of others' files.
 
   Raises:
     UserError: they are no settings.
@@ -47,7 +49,9 @@ def read(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     return {}
   try:
     told = json.loads(metadata[FIELD])
-    fingerprint = str(told.pop(FINGERPRINT))
+    fingerprint, classes = str(told.pop(FINGERPRINT)), told.pop(CLASSES, None)
+    if classes is not None and not all(isinstance(name, str) for name in classes):
+      raise ValueError("the classes are no names")
     if set(told) != {*NETWORK, *DATA}:
       raise ValueError("other keys than this version writes")
     config = config_lib.default_config()
@@ -56,4 +60,4 @@ def read(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:
   except (ValueError, TypeError, KeyError, AttributeError, UserError) as error:
     reason = str(error).splitlines()[0][:200]
     raise UserError(f"{path}: its metadata {FIELD!r} cannot be read: {reason}") from None
-  return told | {FINGERPRINT: fingerprint}
+  return told | {FINGERPRINT: fingerprint, CLASSES: classes}

@@ -11,12 +11,16 @@ import jax.numpy as jnp
 from resnet_jax import api, convert, data, mesh, metrics, record, setup, workdir
 from resnet_jax import config as config_lib
 from resnet_jax.checkpoint import Checkpoints
-from resnet_jax.convert import names
 from resnet_jax.errors import UserError
 
 
 def write(
-  path: pathlib.Path, weights: pathlib.Path, config: Any, variables: Any, fingerprint: str = ""
+  path: pathlib.Path,
+  weights: pathlib.Path,
+  config: Any,
+  variables: Any,
+  fingerprint: str = "",
+  classes: tuple[str, ...] | None = None,
 ) -> None:
   """Makes a run at step 0 of the variables that `load_weights` gave for a file.
 
@@ -26,14 +30,14 @@ def write(
     config: of the net.
     variables: of the net.
     fingerprint: of the data set that images are normalized by; empty for constants.
+    classes: their names in the order of the logits; None where the file has none.
 
   Raises:
     UserError: the folder is in use, holds anything already or cannot be written.
   """
   setup.use_type(config)
   outputs = variables["params"]["classifier"]["bias"].size
-  classes = names.read(weights, outputs)
-  info = names.named(convert.info(config, outputs), classes)
+  info = convert.info(config, outputs, classes)
   state = _state(config, info, variables)
   with workdir.lock(path), weights.open("rb") as file:
     refuse_taken(path)

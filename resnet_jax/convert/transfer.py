@@ -6,7 +6,7 @@ from typing import Any
 from safetensors.numpy import save
 
 from resnet_jax import api, convert
-from resnet_jax.convert import about, names, network, runs
+from resnet_jax.convert import about, network, runs
 
 
 def bring(weights: pathlib.Path, path: pathlib.Path, config: Any, **options: Any) -> None:
@@ -17,7 +17,7 @@ def bring(weights: pathlib.Path, path: pathlib.Path, config: Any, **options: Any
   """
   runs.refuse_taken(path)
   config, variables, report = convert.load_weights(weights, config, **options)
-  runs.write(path, weights, config, variables, report.fingerprint)
+  runs.write(path, weights, config, variables, report.fingerprint, report.classes)
   show(report)
   print("BN's running variances are unbiased there and are taken as they stand, as inference does")
   print(convert.said(weights, config, report))
@@ -34,8 +34,8 @@ def take(path: pathlib.Path, out: pathlib.Path, checkpoint: str) -> None:
   network.check(config)
   _, _, state, position = api.restore(path, checkpoint, config)
   tensors, report = convert.tensors_of(config, state.variables)
-  classes = names.metadata(api.class_names(path, position))
-  metadata = classes | about.write(config, position["data"])
+  classes = api.class_names(path, position)
+  metadata = {"format": "pt"} | about.write(config, position["data"], classes)
   partial = out.with_name(f".partial-{out.name}")
   try:
     partial.write_bytes(save(tensors, metadata=metadata))

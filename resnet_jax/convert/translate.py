@@ -48,6 +48,7 @@ class Report(NamedTuple):
   missing: list[str]
   notes: tuple[str, ...] = ()  # what was chosen or assumed
   fingerprint: str = ""  # of the data set that the normalization is computed from
+  classes: tuple[str, ...] | None = None  # their names, which only files exported here have
 
   def counts(self) -> str:
     """How many tensors were used and how many not, the first of them by name."""

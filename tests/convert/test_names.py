@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from random_weights import net, saved, tensors
 from safetensors.numpy import save_file
-from test_runs import command
 
 from resnet_jax import api, convert, data, mesh, metrics, record, setup
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import to_json
-from resnet_jax.convert import names, runs
+from resnet_jax.convert import about, transfer
+from resnet_jax.errors import UserError
 
 LEARNT = tuple(f"class {letter}" for letter in "jihgfedcba")  # as many as CIFAR-10 has
 
@@ -23,7 +23,7 @@ def state(config):
   return jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), template)
 
 
-def test_an_export_names_the_classes_and_what_reads_it_takes_them(tmp_path, repository):
+def test_an_export_names_the_classes_and_what_reads_it_takes_them(tmp_path):
   config, run, out = net(), tmp_path / "run", tmp_path / "net.safetensors"
   checkpoints = Checkpoints(run, print)
   position = record.Position(step=2, data="photographs", **record.whose(config, LEARNT))
@@ -33,25 +33,31 @@ def test_an_export_names_the_classes_and_what_reads_it_takes_them(tmp_path, repo
   described = {"shape": [32, 32, 3], "classes": list(LEARNT)}
   metrics.write_json(run / "result.json", {"data": described})
   metrics.write_json(run / "config.json", to_json(config))
-  code, _, errors = command(f"--workdir={run}", f"--out={out}", cwd=repository)
-  assert code == 0, errors
+  transfer.take(run, out, "last")
   assert api.load(out).info.classes == LEARNT
-  config, variables, _ = convert.load_weights(out)
-  runs.write(tmp_path / "back", out, config, variables)
+  transfer.bring(out, tmp_path / "back", None)
   assert api.load_run(tmp_path / "back").info.classes == LEARNT
   assert api.restore(tmp_path / "back", "last", config)[3]["classes"] == list(LEARNT)
 
 
-@pytest.mark.parametrize("written", ["[1, 2]", '["a"]', "no JSON", "7"])
-def test_names_that_do_not_fit_are_not_taken(tmp_path, written):
+@pytest.mark.parametrize(
+  ("classes", "known"),
+  [(LEARNT, True), (("é", "\udcff", *LEARNT[2:]), True), (LEARNT[:9], False), (None, False)],
+)
+def test_names_are_taken_if_there_are_as_many_as_the_net_tells_apart(tmp_path, classes, known):
   path = tmp_path / "net.safetensors"
-  save_file({"a": np.zeros(2)}, path, metadata={"classes": written})
-  assert names.read(path, 2) is None
-  save_file({"a": np.zeros(2)}, path, metadata=names.metadata(["é", "\udcff"]))
-  assert names.read(path, 2) == ("é", "\udcff")
+  save_file(tensors(net()), path, about.write(net(), "", classes))
+  assert convert.load_weights(path)[2].classes == (classes if known else None)
+
+
+def test_what_are_no_names_are_no_metadata(tmp_path):
+  path = tmp_path / "net.safetensors"
+  save_file(tensors(net()), path, about.write(net(), "", list(range(10))))
+  with pytest.raises(UserError, match="cannot be read: the classes are no names"):
+    convert.recognize(path)
 
 
 def test_others_files_name_no_classes(tmp_path):
   path = saved(tmp_path / "net.safetensors", tensors(net()))
-  assert names.read(path, 10) is None
+  assert convert.load_weights(path)[2].classes is None
   assert api.load(path).info.classes == data.CIFAR10
