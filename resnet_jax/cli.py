@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from resnet_jax import preemption
+from resnet_jax import paths, preemption
 from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
 
 
@@ -23,7 +23,7 @@ def parser(check: Callable[[list[str]], None]) -> Callable[[list[str]], list[str
 
   def parse(argv: list[str]) -> list[str]:
     try:
-      rest = flags.FLAGS(argv)
+      rest = flags.FLAGS(paths.expand_flags(argv))
       check(rest[1:])
       return rest
     except (UserError, flags.Error) as error:

@@ -17,6 +17,7 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
+from resnet_jax import paths
 from resnet_jax.errors import UserError
 
 # Settings whose default is None: the data set's own value is used.
@@ -253,7 +254,7 @@ def call_file(spec: str, function: str) -> tuple[types.ModuleType, Any]:
   Raises:
     UserError: there is no such file, or it has no such function.
   """
-  path, _, argument = spec.partition(":")
+  path, _, argument = paths.expand(spec, "--config").partition(":")
   if not pathlib.Path(path).is_file():
     raise UserError(f"--config={spec!r}: there is no file {path!r}")
   make_importable(path)

@@ -17,7 +17,7 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
-from resnet_jax import cli, compilation
+from resnet_jax import cli, compilation, paths
 from resnet_jax import config as config_lib
 from resnet_jax.errors import Diverged, UserError
 
@@ -69,6 +69,7 @@ _MODES = {
 def parse(argv: list[str]) -> list[str]:
   """Reads the flags; whatever is wrong with them ends the program with one line."""
   try:
+    argv = paths.expand_flags(argv)
     known = config_lib.leaves(config_lib.default_config())
     for argument, following in itertools.zip_longest(argv[1:], argv[2:], fillvalue=""):
       name, equals, value = argument.lstrip("-").partition("=")

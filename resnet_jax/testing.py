@@ -51,7 +51,7 @@ def evaluate(
   test.check()
   scores, steps = None, []
   for directory in directories:
-    own = api.own_config(directory)
+    own = api.own_config(directory, config)
     setup = setup_lib.setup(own if config is None else api.fitting(own, config))
     if scores is None:
       first, classes = setup, setup.task.model.classes
