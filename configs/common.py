@@ -2,20 +2,26 @@
 
 import difflib
 
-from resnet_jax.config import default_config, parse_arguments
+from resnet_jax.config import DROPS, default_config, parse_arguments, reset, unread
 from resnet_jax.errors import UserError, unknown
 
-__all__ = ["cifar", "default_config", "digits", "imagenet", "on", "parse_arguments"]
+__all__ = ["cifar", "default_config", "digits", "imagenet", "on", "only_read", "parse_arguments"]
 
 
 def on(config, data: str):
   """Sets the data set, with the recipe that belongs to it."""
-  if not data or "=" in data or "," in data:
+  if not data or "=" in data or "," in data or data.isdecimal():
     raise UserError(
       f"{data!r} is no data set's name; write digits, cifar10 or another set of TFDS; other nets "
       "are in configs/resnet.py, as configs/resnet.py:depth=20,digits"
     )
   return digits(config) if data == "digits" else cifar(config, data)
+
+
+def only_read(config):
+  """The config, in which whatever nothing reads is at its default."""
+  reset(config, unread(config))
+  return config
 
 
 def cifar(config, name: str = "cifar10"):
@@ -58,10 +64,12 @@ def imagenet(argument: str = "", **model):
   recipes = [word for word in words if word in RECIPES]
   if len(recipes) > 1:
     raise UserError(f"{argument!r} names {len(recipes)} recipes; take one: {', '.join(RECIPES)}")
-  given = parse_arguments(",".join(word for word in words if word not in RECIPES))
+  rest = [word for word in words if word not in RECIPES]
+  for word in rest:
+    if difflib.get_close_matches(word, RECIPES):
+      raise unknown("the recipe", word, RECIPES)
+  given = parse_arguments(",".join(rest))
   data = given.pop("data", "imagenet2012")
-  if difflib.get_close_matches(data, RECIPES):
-    raise unknown("the recipe", data, RECIPES)
   config = default_config()
   config.model.update({"family": "imagenet", "projection": "B"} | model)
   config.data.name = data
@@ -69,8 +77,9 @@ def imagenet(argument: str = "", **model):
   config.data.normalize = "imagenet"
   config.data.batch_size = 256
   config.train.eval_every = config.train.checkpoint_every = "1 epoch"
+  config.model.update(given)  # before the recipe, as it may tell what the net reads
   RECIPES[recipes[0] if recipes else "paper"](config)
-  config.model.update(given)
+  only_read(config).model.update(given)
   return config
 
 
@@ -82,7 +91,7 @@ def paper(config):
   config.data.crop = "scale"
   config.data.lighting = 0.1
   config.train.steps = "600000 steps"
-  config.optim.drop_at = "30 epochs, 60 epochs, 90 epochs"
+  config.optim.drop_at = DROPS["paper"]
 
 
 def torch(config):
@@ -93,7 +102,7 @@ def torch(config):
   config.model.init = "msra_fan_out"
   config.optim.nesterov = True
   config.train.steps = "90 epochs"
-  config.optim.drop_at = "30 epochs, 60 epochs"
+  config.optim.drop_at = DROPS["torch"]
 
 
 def large_batch(config):
@@ -107,7 +116,7 @@ def large_batch(config):
   config.optim.warmup = "5 epochs"
   config.optim.warmup_learning_rate = 0.1
   config.optim.warmup_schedule = "linear"
-  config.optim.drop_at = "30 epochs, 60 epochs, 80 epochs"
+  config.optim.drop_at = DROPS["large_batch"]
 
 
 RECIPES = {"paper": paper, "torch": torch, "large_batch": large_batch}

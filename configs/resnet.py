@@ -19,4 +19,5 @@ def get_config(argument: str = ""):
   if given.get("unit") == "bottleneck":
     config.model.projection = "B"
   config.model.update(given)
+  common.only_read(config).model.update(given)  # plain nets project nothing
   return common.on(config, data)

@@ -45,14 +45,12 @@ set_up() {
     *) rm -rf .venv ;;
   esac
   rm -f .venv/stamp
-  local wanted=(-r requirements.txt)
-  if [ "$extra" != cpu ]; then wanted+=(-e ".[$extra]"); fi
-  if [ -n "$dev" ]; then wanted+=(-e ".[dev]"); fi
   # A sleep that outlives the dots must hold neither the lock nor a pipe that somebody reads to its
   # end.
   (while sleep 5 >/dev/null 2>&1 9>&- && kill -0 $$ 2>/dev/null; do printf . >&2; done) &
   local dots=$! failed=0
-  install_into_venv "$python" "${wanted[@]}" || failed=$?
+  # Editable: the package of this checkout, wherever Python is started, and requirements.txt with it.
+  install_into_venv "$python" -e ".[$extra${dev:+,dev}]" || failed=$?
   kill "$dots" 2>/dev/null || true
   echo >&2
   if [ "$failed" -ne 0 ]; then return "$failed"; fi

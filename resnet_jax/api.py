@@ -1,5 +1,6 @@
 """Runs as objects, for a notebook: load one, apply it, evaluate it."""
 
+import dataclasses
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.data import augment
 from resnet_jax.errors import UserError
 from resnet_jax.models import ResNet
+from resnet_jax.progress import say
 
 
 class Run(NamedTuple):
@@ -25,8 +27,11 @@ class Run(NamedTuple):
   task: steps.Task
   variables: dict[str, Any]  # params and batch_stats, for model.apply
   step: int
-  info: data.Info
+  info: data.Info  # its classes in the order of the logits
   normalization: tuple[Any, Any]
+
+  def __repr__(self) -> str:  # a tuple's would print every weight
+    return f"Run({config_lib.in_words(self.config)}, step {self.step})"
 
   @property
   def model(self) -> ResNet:
@@ -34,8 +39,21 @@ class Run(NamedTuple):
     return self.task.model
 
   def __call__(self, images) -> Any:
-    """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes]."""
+    """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes].
+
+    Raises:
+      UserError: the weights are a backbone's.
+    """
+    self.require_classifier()
     return self.model.apply(self.variables, self.normalize(images))
+
+  def require_classifier(self) -> None:
+    """Raises a UserError where the weights came without a classifier."""
+    if not self.info.classes:
+      raise UserError(
+        "the weights hold no classifier and give no logits; resnet_jax.features and "
+        "configs/finetune.py take them as they are"
+      )
 
   def read(self, path: str | os.PathLike) -> np.ndarray:
     """A photograph as the network takes it, uint8 [H, W, C]: the papers' single crop.
@@ -43,14 +61,11 @@ class Run(NamedTuple):
     Raises:
       Unreadable: it cannot be read.
     """
-    from resnet_jax.data.photos import views
-    from resnet_jax.data.photos.unreadable import Unreadable
+    from resnet_jax.data.photos import unreadable, views
 
-    try:
-      encoded = pathlib.Path(path).expanduser().read_bytes()
-    except OSError as error:
-      raise Unreadable(error.strerror or str(error)) from None
-    if self.config.model.family == "cifar":
+    encoded = unreadable.read(os.path.expanduser(path))
+    photographs = self.config.data.name in ("folder", "list")
+    if self.config.model.family == "cifar" and not photographs:
       return views.small(encoded, self.info.shape)
     return views.Views("single", self.info.shape[0])(encoded)["0"]
 
@@ -62,7 +77,8 @@ class Run(NamedTuple):
 
 
 def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
-  """The network in a run's folder, or in a weights file that `resnet_jax.convert` reads.
+  """The network in a run's folder, or in a weights file that `resnet_jax.convert` reads; what was
+  read of a file is printed in one line. A file's net may lack its classifier.
 
   Raises:
     UserError: there is none, or it cannot be read.
@@ -75,13 +91,15 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   if checkpoint != "last":
     raise UserError(f"--checkpoint={checkpoint} is for runs; {model} is a weights file")
   from resnet_jax import convert
+  from resnet_jax.convert import names
 
-  config, variables, _ = convert.load_weights(path)
+  config, variables, report = convert.load_weights(path, backbone=True)
+  say(convert.said(path, config, report))
   classes = variables["params"]["classifier"]["bias"].size
-  info = data.of_weights(config.data, classes)
-  normalization = augment.normalization(None, config.data.normalize)
-  variables = jax.device_put(variables)
-  return Run(config, task(config, info), variables, 0, info, normalization)
+  info = names.named(convert.info(config, classes), names.read(path, classes))
+  network = task(config, info)
+  normalization = _normalization(config, config, report.fingerprint, network.dtype)
+  return Run(config, network, jax.device_put(variables), 0, info, normalization)
 
 
 def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", config=None) -> Run:
@@ -102,7 +120,8 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
   config = own if config is None else fitting(own, config)
   info, network, state, position = restore(directory, checkpoint, config)
   here = mesh.replicated(mesh.own())
-  normalization = jax.device_put(_normalization(config, own, position["data"]), here)
+  constants = _normalization(config, own, position["data"], network.dtype)
+  normalization = jax.device_put(constants, here)
   return Run(config, network, state.variables, position["step"], info, normalization)
 
 
@@ -153,12 +172,15 @@ def restore(
     there = ", ".join(map(str, checkpoints.steps())) or "none"
     why = checkpoints.refused and f": {checkpoints.refused}"
     raise UserError(f"{path} has no whole checkpoint {checkpoint!r}{why}; there are: {there}")
-  workdir_lib.say_if_older(restored[1], _warn)
-  return info, network, *restored
+  state, position = restored
+  workdir_lib.say_if_older(position, _warn)
+  if names := workdir_lib.class_names(path, position):
+    info = dataclasses.replace(info, classes=names)
+  return info, network, state, position
 
 
 def _warn(text: str) -> None:
-  print(f"warning: {text}")
+  say(f"warning: {text}")
 
 
 def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int | None:
@@ -173,8 +195,7 @@ def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int 
 def _info(path: pathlib.Path, config) -> data.Info:
   """What the run knows of its data set, which need not be here."""
   if recorded := workdir_lib.recorded(path):
-    shape, classes = recorded
-    return data.describe(config.data, shape, tuple(classes))
+    return data.describe(config.data, recorded["shape"], recorded["classes"])
   return data.info(config.data)
 
 
@@ -184,17 +205,17 @@ def task(config, info: data.Info) -> steps.Task:
   return setup_lib.build_task(config, info, learning_rate)
 
 
-def _normalization(config, own, fingerprint: str) -> tuple[Any, Any]:
-  if config.data.normalize in augment.CONSTANTS:
-    return augment.normalization(None, config.data.normalize)
+def _normalization(config, own, fingerprint: str, dtype: Any) -> tuple[Any, Any]:
+  if config.data.normalize not in config_lib.COMPUTED:
+    return augment.normalization(None, config.data.normalize, dtype)
   dataset = data.load(config.data)
   refuse_other_data(own, config, dataset, fingerprint)
-  return augment.normalization(dataset.images, config.data.normalize)
+  return augment.normalization(dataset.images, config.data.normalize, dtype)
 
 
 def refuse_other_data(own, config, dataset: data.Dataset, fingerprint: str) -> None:
   """Raises a UserError where images would be normalized by another set than the run's own."""
-  computed = config.data.normalize not in augment.CONSTANTS
+  computed = config.data.normalize in config_lib.COMPUTED
   if computed and config.data.test_split == own.data.test_split:
     workdir_lib.refuse_other_data(own, dataset, fingerprint)
 

@@ -32,6 +32,7 @@ def check(photographs: list[str]) -> None:
 def main(argv: list[str]) -> None:
   """Classifies the photographs and prints a block for each."""
   logging.set_verbosity(logging.WARNING)
+  cli.announce(f"importing JAX and reading {_MODEL.value}")
   compilation.set_up()
   from resnet_jax import api
   from resnet_jax.data import imagenet
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> None:
 
   try:
     run = api.load(str(_MODEL.value), _CHECKPOINT.value)
+    run.require_classifier()
     unread = 0
     for path in argv[1:]:
       try:

@@ -1,5 +1,8 @@
-"""What the commands share: one line for bad input, and what a signal ends them with."""
+"""What the commands share: one line for bad input, output that any terminal can print, and what a
+signal ends them with.
+"""
 
+import io
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -8,11 +11,18 @@ from absl import app, flags
 
 from resnet_jax import paths, preemption
 from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
+from resnet_jax.progress import BestEffort
 
 
 def refuse(error: object) -> NoReturn:
-  """Ends the program with one line and exit code 1."""
-  sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+  """Ends the program with one line and exit code 1; what a library says is cut."""
+  text = " ".join(str(error).split())
+  sys.exit(f"error: {text if isinstance(error, UserError) else text[:400]}")
+
+
+def announce(text: str) -> None:
+  """Tells on the standard error what the next seconds are spent on, before they begin."""
+  print(f"{text} ...", file=BestEffort(sys.stderr), flush=True)  # type: ignore[arg-type]
 
 
 def parser(check: Callable[[list[str]], None]) -> Callable[[list[str]], list[str]]:
@@ -23,6 +33,7 @@ def parser(check: Callable[[list[str]], None]) -> Callable[[list[str]], list[str
 
   def parse(argv: list[str]) -> list[str]:
     try:
+      flags.FLAGS.set_gnu_getopt()  # flags may stand behind what is none
       rest = flags.FLAGS(paths.expand_flags(argv))
       check(rest[1:])
       return rest
@@ -32,9 +43,20 @@ def parser(check: Callable[[list[str]], None]) -> Callable[[list[str]], list[str
   return parse
 
 
+def escape_output() -> None:
+  """From here on characters that the standard streams cannot print are printed as escapes.
+
+  They are in file names that are not UTF-8, and on an ASCII terminal in any name.
+  """
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")
+
+
 def run(main: Callable, parse: Callable) -> None:
   """Runs a command that may be stopped at any time."""
   preemption.leave_at_once()
+  escape_output()
   try:
     app.run(main, flags_parser=parse)
   except BaseException as error:  # of whatever class a library has made it

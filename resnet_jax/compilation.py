@@ -12,7 +12,8 @@ EXACT = "--xla_gpu_exclude_nondeterministic_ops"
 def set_up() -> None:
   """Has the same program compute the same bits, and keeps it for the next start of any run.
 
-  Call it before the devices are used. What XLA_FLAGS and JAX_COMPILATION_CACHE_DIR say comes first.
+  Call it before the devices are used. What the user's XLA_FLAGS, JAX_COMPILATION_CACHE_DIR and
+  JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES say is kept.
   """
   import jax
 
@@ -22,6 +23,10 @@ def set_up() -> None:
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "resnet_jax" / "xla"))
+  # With XLA's own caches inside it, the key of every program holds the path of the folder: a cache
+  # that is copied, or mounted elsewhere, would not have a single hit.
+  if "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES" not in os.environ:
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
   # Small programs, too.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -5,20 +5,24 @@ imports nothing of JAX, so that config files stay cheap to read.
 """
 
 import difflib
+import functools
 import importlib.util
 import json
 import math
 import pathlib
 import re
-import sys
 import types
+from collections.abc import Iterable
 from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
 
-from resnet_jax import paths
+from resnet_jax import config_files, values
 from resnet_jax.errors import UserError
+from resnet_jax.unread import AFTER_ADD, DROPS, SHORTCUTS, UNITS, UNREAD
+from resnet_jax.values import ABSENT, DURATIONS, duration
+from resnet_jax.values import steps as steps
 
 # Settings whose default is None: the data set's own value is used.
 _OPTIONAL = {"data.pad": int, "data.flip": bool, "data.workers": int}
@@ -34,15 +38,9 @@ _NOT_NEGATIVE = (
   "optim.warmup_learning_rate",
   "optim.weight_decay",
 )
-# Settings that are durations: 100, "100", "100 steps", "8 epochs", "50000 examples"; where
-# a share of the run makes sense also "50%".
-DURATIONS = {
-  "optim.warmup",
-  "train.steps",
-  "train.log_every",
-  "train.eval_every",
-  "train.checkpoint_every",
-}
+
+# `data.normalize` of the training set's own; other kinds are constants.
+COMPUTED = ("pixel_mean", "channel_mean_std")
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -97,7 +95,8 @@ def _data() -> ml_collections.ConfigDict:
   group.batch_size = 128
   group.pad = config_dict.placeholder(int)  # pixels; None: the data set's own
   group.flip = config_dict.placeholder(bool)  # None: the data set's own
-  group.normalize = "pixel_mean"  # pixel_mean, channel_mean_std, imagenet, caffe
+  # pixel_mean, channel_mean_std, imagenet, caffe, or numbers: 0.49,0.48,0.45/0.25,0.24,0.26
+  group.normalize = "pixel_mean"
   # Of photographs, which differ in size: how training crops them, and what the crop measures.
   group.image_size = 224
   group.crop = "scale_aspect"  # scale, scale_aspect
@@ -147,13 +146,104 @@ def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any
   return flat
 
 
+def unread(config: ml_collections.ConfigDict) -> set[str]:
+  """The keys that nothing reads under this config's other settings, whatever their values.
+
+  The training is the same, bit for bit, with any other value of them: `{"optim.drop_at",
+  "optim.drop_factor"}` under a cosine. A shortcut of one's own is taken to read all of the model's.
+  """
+  found = set()
+  for key, (by, idle, _) in UNREAD.items():
+    value = config[by]
+    if by in DURATIONS and (parsed := duration(value)):
+      value = parsed[0]
+    if value in idle:
+      found.add(key)
+  if config["model.shortcut"] not in SHORTCUTS:
+    found = {key for key in found if not key.startswith("model.")}
+  return found
+
+
+def reset(config: ml_collections.ConfigDict, keys: Iterable[str]) -> None:
+  """Sets keys to their defaults."""
+  defaults = leaves(default_config())
+  config.update_from_flattened_dict({key: defaults[key] for key in keys})
+
+
+def refuse_unread(config: ml_collections.ConfigDict) -> None:
+  """Raises a UserError where a setting is not at its default and nothing reads it.
+
+  For what is given to a run that is new; a run that has begun may go on with it.
+  """
+  defaults = leaves(default_config())
+  for key in sorted(unread(config)):
+    by, _, reader = UNREAD[key]
+    recipes = DROPS.values() if key == "optim.drop_at" else ()
+    if reader and config[key] not in (defaults[key], *recipes):
+      raise UserError(
+        f"config.{key}={config[key]!r} does nothing with config.{by}={config[by]!r}; it belongs to "
+        f"{reader}; leave it at {defaults[key]!r}"
+      )
+
+
+def in_words(config: ml_collections.ConfigDict) -> str:
+  """The net and its data in a few words: `cifar basic-20, identity, original, digits`."""
+  model = config.model
+  net = f"{model.family} {model.unit}-{model.depth}, {model.shortcut}, {model.after_add}"
+  return f"{net}, {config.data.name}"
+
+
 def differences(
   before: ml_collections.ConfigDict, after: ml_collections.ConfigDict
 ) -> dict[str, tuple[Any, Any]]:
-  """The keys whose values differ, with both; a duration of "100", as flags give it, is 100."""
-  old, new = leaves(before), leaves(after)
-  same = lambda key: old[key] == new[key] or key in DURATIONS and str(old[key]) == str(new[key])
-  return {key: (old[key], new[key]) for key in old if not same(key)}
+  """The keys whose values differ, with both, but for those that neither config reads.
+
+  A duration of "100", as flags give it, is 100.
+  """
+  old, new, idle = leaves(before), leaves(after), unread(before) & unread(after)
+
+  def same(key: str) -> bool:
+    if key in DURATIONS and (parsed := duration(old[key])):
+      return parsed == duration(new[key])
+    return old[key] == new[key]
+
+  return {key: (old[key], new[key]) for key in old if key not in idle and not same(key)}
+
+
+@functools.cache
+def kinds_of(key: str) -> tuple[type, ...]:
+  """The types that the values of a setting may have; of one that may be None, the others."""
+  if key in DURATIONS:
+    return (int, str)
+  kind: type = _OPTIONAL.get(key) or type(leaves(default_config())[key])
+  return (float, int) if kind is float else (kind,)
+
+
+def wrong_type(key: str, value: Any) -> UserError:
+  """An error for a value of a type that the setting does not have."""
+  kinds = kinds_of(key)
+  names = " or ".join(kind.__name__ for kind in kinds)
+  what = "a duration, such as 100 or '8 epochs'" if key in DURATIONS else values.TELL[kinds[0]]
+  return UserError(
+    f"config.{key}={value!r} is of type {type(value).__name__}, not {names}; it must be {what}"
+  )
+
+
+def read_value(key: str, text: str) -> Any:
+  """The value of a setting from the text that stands for it on a command line.
+
+  Raises:
+    UserError: there is no such setting, or the text is no value of its type.
+  """
+  if key not in leaves(default_config()):
+    raise unknown_key(key)
+  if key in DURATIONS:
+    return int(text) if text.isdecimal() else text
+  kind = kinds_of(key)[0]
+  try:
+    return values.read(kind, text)
+  except ValueError as error:
+    raise UserError(f"config.{key}={text!r} is not of type {kind.__name__}; it {error}") from None
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -164,15 +254,10 @@ def check(config: ml_collections.ConfigDict) -> None:
   for key in defaults.keys() - given.keys():
     raise UserError(f"config.{key} is missing; its default is {defaults[key]!r}")
   for key, value in given.items():
-    kinds: tuple[type, ...] = (_OPTIONAL.get(key) or type(defaults[key]),)
-    if key in DURATIONS:
-      kinds = (int, str)
-    if float in kinds:
-      kinds = (float, int)
+    kinds = kinds_of(key)
     fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
     if not fits and not (value is None and key in _OPTIONAL):
-      names = " or ".join(kind.__name__ for kind in kinds)
-      raise UserError(f"config.{key}={value!r} is of type {type(value).__name__}, not {names}")
+      raise wrong_type(key, value)
     if isinstance(value, float) and not math.isfinite(value):
       raise UserError(f"config.{key}={value} is not a finite number")
   for key in ("data.batch_size", "data.image_size", "optim.learning_rate"):
@@ -192,6 +277,9 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 def unknown_key(key: str) -> UserError:
   """An error for a key that the tree lacks, with the nearest one that it has."""
+  for name in (key, key.rsplit(".", 1)[-1], key.split(".", 1)[0]):
+    if name in ABSENT:
+      return UserError(f"config.{key} is unknown: {ABSENT[name]}")
   known = leaves(default_config())
   lasts = {name.rsplit(".", 1)[-1]: name for name in known}
   initials = {"".join(part[0] for part in last.split("_")): last for last in lasts}
@@ -207,40 +295,27 @@ def unknown_key(key: str) -> UserError:
   return UserError(f"config.{key} is unknown{hint}")
 
 
-def steps(
-  value: int | str, key: str, batch_size: int, examples: int, total: int | None = None
-) -> int:
-  """A duration in steps: 100, "100 steps", "8 epochs", "50000 examples", or "50%" of `total`.
-
-  Raises:
-    UserError: it is none of these, and `key` names it.
-  """
-  match = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*(steps?|epochs?|examples?|%|)\s*", str(value))
-  try:
-    number, unit = float(match[1]), match[2].rstrip("s")  # type: ignore[index]
-    per_step = {"": 1, "step": 1, "epoch": batch_size / examples, "example": batch_size}
-    count = number / 100 * total if unit == "%" else number / per_step[unit]  # type: ignore[operator]
-    whole = round(count) if unit == "%" else math.ceil(count - 1e-9)
-  except (TypeError, ValueError, OverflowError):
-    share = ", '50%'" if total is not None else ""
-    raise UserError(
-      f"config.{key}={value!r} is no duration; write 100, '100 steps', '8 epochs' or "
-      f"'50000 examples'{share}"
-    ) from None
-  if whole >= 2**31:
-    raise UserError(f"config.{key}={value!r} must be below 2**31 steps")
-  return whole
+# What a file is that has a function, and which command takes it.
+_FILES = {
+  "get_config": ("a config file of one run", "resnet_jax.main"),
+  "get_sweep": ("a sweep file", "resnet_jax.sweep"),
+}
 
 
-def make_importable(path: str) -> None:
-  """Lets a config file use `from configs import common` wherever the program is started."""
-  for folder in pathlib.Path(path).resolve().parents:
-    if folder.name == "configs" and str(folder.parent) not in sys.path:
-      sys.path.append(str(folder.parent))
+def refuse_other_kind(path: pathlib.Path, spec: str, function: str) -> None:
+  """Raises a UserError for a sweep file where a config file is asked for, and the reverse."""
+  text = path.read_text(errors="replace")
+  there = [name for name in _FILES if re.search(rf"\b{name}\b", text)]
+  if there and function not in there:
+    kind, command = _FILES[there[0]]
+    raise UserError(f"{spec} is {kind}; run it by python -m {command} --config={spec}")
 
 
 def load_file(spec: str) -> ml_collections.ConfigDict:
   """The config of a file, as `--config` takes it: `path.py` or `path.py:argument`.
+
+  The path is looked up from the current folder; one such as `configs/resnet.py` that is not there
+  is that of the package.
 
   Raises:
     UserError: there is no such file, or it has no `get_config`.
@@ -254,18 +329,18 @@ def call_file(spec: str, function: str) -> tuple[types.ModuleType, Any]:
   Raises:
     UserError: there is no such file, or it has no such function.
   """
-  path, _, argument = paths.expand(spec, "--config").partition(":")
-  if not pathlib.Path(path).is_file():
-    raise UserError(f"--config={spec!r}: there is no file {path!r}")
-  make_importable(path)
-  module_spec = importlib.util.spec_from_file_location("config_file", path)
+  path, _, argument = spec.partition(":")
+  found = config_files.find(path)
+  refuse_other_kind(found, spec, function)
+  module_spec = importlib.util.spec_from_file_location("config_file", found)
   assert module_spec and module_spec.loader
   module = importlib.util.module_from_spec(module_spec)
-  module_spec.loader.exec_module(module)
-  if not hasattr(module, function):
-    raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
-  call = getattr(module, function)
-  return module, call(argument) if argument else call()
+  with config_files.importable(found):
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, function):
+      raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
+    call = getattr(module, function)
+    return module, call(argument) if argument else call()
 
 
 def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -284,6 +359,16 @@ def from_json(tree: dict[str, Any]) -> ml_collections.ConfigDict:
   return config
 
 
+def refuse_value(word: str) -> None:
+  """Raises a UserError where a word in a data set's place is the value of a setting."""
+  settings = {"shortcut": SHORTCUTS, "unit": UNITS, "after_add": AFTER_ADD, "projection": "ABC"}
+  keys = [key for key, known in settings.items() if word in known and word]
+  if word.isdecimal():
+    keys = ["depth"]
+  if keys:
+    raise UserError(f"{word!r} is no data set's name; did you mean {keys[0]}={word}?")
+
+
 def parse_arguments(text: str) -> dict[str, Any]:
   """A config file's argument, `"depth=56,digits"`, as `{"depth": 56, "data": "digits"}`.
 
@@ -298,11 +383,14 @@ def parse_arguments(text: str) -> dict[str, Any]:
     key, equals, value = part.partition("=")
     if not equals and key not in model:
       key, value = "data", key
+      refuse_value(value)
     if key in given:
       raise UserError(f"{key} is given twice in {text!r}")
     if key == "data":
       given[key] = value
       continue
+    if "." in key and not {key, f"model.{key}"} & leaves(default_config()).keys():
+      raise unknown_key(key)
     if "." in key:
       raise UserError(
         f"{part!r} cannot stand behind the colon; settings with a dot are flags, such as "
@@ -312,9 +400,5 @@ def parse_arguments(text: str) -> dict[str, Any]:
       raise UserError(f"{key!r} has no value in {text!r}; write {key}={model[key]}")
     if key not in model or isinstance(model[key], ml_collections.ConfigDict):
       raise unknown_key(f"model.{key}")
-    try:
-      given[key] = type(model[key])(value)
-    except ValueError:
-      kind = type(model[key]).__name__
-      raise UserError(f"config.model.{key}={value!r} is not of type {kind}") from None
+    given[key] = read_value(f"model.{key}", value)
   return given

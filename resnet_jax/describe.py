@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from resnet_jax import data, models, setup
 from resnet_jax.config import check
 
+# The primitives that apply a kernel: the library's, and those of `models.layers` on a CPU.
+PRODUCTS = ("conv_general_dilated", "dot_general", "convolution", "product")
 LATER_UNIT = re.compile(r"unit(?!1/)\d+")  # a stage's units after its first
 
 
@@ -68,7 +70,7 @@ def _expand(jaxpr):
   """(name, output, weights, multiply-adds) of every product in a jaxpr, scans unrolled."""
   for equation in jaxpr.eqns:
     scope = _path(str(equation.source_info.name_stack))
-    if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+    if equation.primitive.name in PRODUCTS:
       kernel, output = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
       yield scope, output[1:], math.prod(kernel), math.prod(output[1:-1]) * math.prod(kernel)
       continue
@@ -134,3 +136,9 @@ def _alike(layers: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     name = LATER_UNIT.sub("units", layer["name"])
     groups.setdefault((name, layer["output"]), []).append(layer)
   return list(groups.values())
+
+
+if __name__ == "__main__":
+  from resnet_jax.__main__ import refer
+
+  refer("--mode=describe")

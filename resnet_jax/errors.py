@@ -22,8 +22,10 @@ class Diverged(Exception):
 
 
 def unknown(key: str, value: object, known: Iterable[str]) -> UserError:
-  """An error for a `value` of `key` that is none of `known`, with the nearest that is."""
+  """An error for a `value` of `key` that is none of `known`, with the nearest that are."""
   known = sorted(known)
-  near = difflib.get_close_matches(str(value), known, n=1)
-  hint = f"did you mean {near[0]!r}? " if near else ""
+  word = str(value)
+  part = [name for name in known if len(word) > 2 and word in name]
+  near = sorted(part, key=len)[:3] or difflib.get_close_matches(word, known)
+  hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
   return UserError(f"{key}={value!r} is unknown; {hint}choose from {', '.join(known)}")

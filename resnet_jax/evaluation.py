@@ -9,9 +9,11 @@ import numpy as np
 
 from resnet_jax import peers, steps
 from resnet_jax.errors import UserError
+from resnet_jax.progress import say
 from resnet_jax.setup import Setup
 
 BATCH = 512  # images of a split that lies on the devices
+NAMED = 3  # images, in an error that is of all of them
 READ = 16  # photographs that a worker reads at a time
 PIXELS = 2**23  # of photographs in one batch of a device: 167 images of 224x224
 
@@ -37,7 +39,17 @@ class Scores:
     self.labels = np.full(examples, -1, np.int32)
 
   def add(self, logits: np.ndarray, group: Group) -> None:
-    """Adds the logits, [n or more, classes], of a group."""
+    """Adds the logits, [n or more, classes], of a group.
+
+    Raises:
+      UserError: an example has another label than it had before.
+    """
+    known = self.labels[group.numbers]
+    if (other := (known >= 0) & (known != group.labels)).any():
+      raise UserError(
+        f"test example {group.numbers[other.argmax()]} is of another class for one run than for "
+        "the runs before it: their test sets differ; name one for all with --config"
+      )
     logits = np.asarray(logits[: len(group.numbers)], np.float64)
     top = logits.max(1, keepdims=True)
     log = logits - top - np.log(np.exp(logits - top).sum(1, keepdims=True))
@@ -77,6 +89,19 @@ def summarize(scores: Scores) -> Evaluation:
   )
 
 
+def check_read(found: Evaluation, run: Setup) -> None:
+  """Raises a UserError where no example of the test split could be read."""
+  if (found.predictions >= 0).any():
+    return
+  data, count = run.config.data, len(found.predictions)
+  names = [run.dataset.test.name(number) for number in range(min(NAMED, count))]
+  more = f" and {count - NAMED} more" if count > NAMED else ""
+  raise UserError(
+    f"config.data.test_split={data.test_split!r}: none of its {count} images can be read "
+    f"({', '.join(names)}{more}); restore them, or name where they are with config.data.dir"
+  )
+
+
 def _percent(wrong: np.ndarray) -> float:
   return 100 * int(wrong.sum()) / len(wrong)
 
@@ -94,12 +119,23 @@ def evaluate(
   return summarize(scores) if peers.gather(np.asarray(whole)).all() else None
 
 
-def add(scores: Scores, task, variables, groups, interrupted: Callable = lambda: None) -> bool:
-  """Adds what one network thinks of the groups; whether it came to their end."""
+def add(
+  scores: Scores,
+  task,
+  variables,
+  groups,
+  interrupted: Callable = lambda: None,
+  columns: Any = slice(None),
+) -> bool:
+  """Adds what one network thinks of the groups; whether it came to their end.
+
+  `columns` are its outputs for the classes of the scores, in their order.
+  """
   for group in groups:
     if interrupted():
       return False
-    scores.add(np.asarray(_eval_step(task, variables, group.examples, group.chosen)), group)
+    logits = np.asarray(_eval_step(task, variables, group.examples, group.chosen))
+    scores.add(logits[:, columns], group)
   return True
 
 
@@ -113,7 +149,7 @@ def resident(examples: steps.Examples, labels: np.ndarray) -> Iterator[Group]:
     yield Group(examples, np.minimum(chosen, total - 1), numbers, labels[numbers])
 
 
-def groups(run: Setup, test: str = "single", warn: Callable = print) -> Iterator[Group]:
+def groups(run: Setup, test: str = "single", warn: Callable = say) -> Iterator[Group]:
   """The test split in batches of images of one shape, each view of each example once.
 
   Args:
@@ -188,3 +224,9 @@ def _group(run: Setup, bucket: list[tuple[int, int, np.ndarray]], size: int) -> 
 
 
 _eval_step: Any = jax.jit(steps.eval_step, static_argnums=0)
+
+
+if __name__ == "__main__":
+  from resnet_jax.__main__ import refer
+
+  refer("--mode=eval")

@@ -1,20 +1,24 @@
-"""Writes what a part of a network makes of every photograph in a folder.
+r"""Writes what a part of a network makes of every photograph in a folder.
 
     python -m resnet_jax.features --model=runs/resnet50 --dir=photos --out=features.npz
-    python -m resnet_jax.features --model=resnet50.safetensors --stage=stage3 --dir=photos \\
+    python -m resnet_jax.features --model=resnet50.safetensors --stage=stage3 --dir=photos \
       --out=features.parquet
 
-A row a photograph, found in the folder and all below it: its path, and the mean over positions of
-the stage's last map, float32 [channels]. `--maps` keeps the positions, [H, W, channels], in an
-.npz. A file that cannot be read is named and has no row.
+A row a photograph, found in the folder and all below it, linked folders too: its path, and the mean
+over positions of the stage's last map, float32 [channels]. `--maps` keeps the positions,
+[H, W, channels], in an .npz. A file that cannot be read is named and has no row. Files are chosen
+by their endings; a line says how many others were left out.
+
+Parquet has only UTF-8 text: each byte of a path that is not UTF-8 is written as `\xff` there. An
+.npz has the path as Python has it, which `os.fsencode` turns into the bytes of the file's name.
 """
 
+import os
 import pathlib
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags, logging
 
@@ -44,6 +48,7 @@ def check(rest: list[str]) -> None:
 def main(_: list[str]) -> None:
   """Computes the features and writes them."""
   logging.set_verbosity(logging.WARNING)
+  cli.announce(f"importing JAX and reading {_MODEL.value}")
   compilation.set_up()
   from resnet_jax import api, models
 
@@ -65,6 +70,7 @@ def main(_: list[str]) -> None:
 
 def extract(run: Any, folder: str, stage: str, maps: bool) -> tuple[list[str], np.ndarray]:
   """The paths, relative to the folder, and float32 [N, channels], or [N, H, W, channels]."""
+  import jax  # here, so that the command can speak before it takes its seconds
 
   @jax.jit
   def of(variables, images):
@@ -89,12 +95,17 @@ def extract(run: Any, folder: str, stage: str, maps: bool) -> tuple[list[str], n
 
 def batches(folder: str, run: Any) -> Iterator[tuple[list[str], np.ndarray]]:
   """Paths and images, uint8 [BATCH, H, W, C], of which the last batch fills only the first."""
-  from resnet_jax.data.photos import scan
+  from resnet_jax.data.photos import listing
   from resnet_jax.data.photos.unreadable import Unreadable
 
+  if not pathlib.Path(folder).is_dir():
+    raise UserError(f"--dir={folder} holds no photographs: it is no folder")
   names: list[str] = []
   images = np.zeros((BATCH, *run.info.shape), np.uint8)
-  for path in scan.below(folder):
+  found, left_out = listing.below(folder)
+  if left_out:
+    print(left_out, file=sys.stderr)
+  for path in found:
     try:
       images[len(names)] = run.read(pathlib.Path(folder) / path)
     except Unreadable as reason:
@@ -125,7 +136,9 @@ def write_parquet(path: pathlib.Path, paths: list[str], features: np.ndarray) ->
     raise UserError("writing Parquet needs pyarrow: pip install -e '.[parquet]'") from None
   partial = path.with_name(f".partial-{path.name}")
   flat = pyarrow.FixedSizeListArray.from_arrays(features.reshape(-1), features.shape[1])
-  parquet.write_table(pyarrow.table({"path": paths, "features": flat}), partial)
+  texts = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in paths]
+  with partial.open("wb") as file:  # by its path pyarrow opens only what is UTF-8
+    parquet.write_table(pyarrow.table({"path": texts, "features": flat}), file)
   partial.replace(path)
 
 

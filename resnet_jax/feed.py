@@ -15,6 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from resnet_jax import steps
 from resnet_jax.data import order
+from resnet_jax.errors import UserError
+from resnet_jax.progress import say
 from resnet_jax.setup import Setup
 
 MOST = 256  # steps in one dispatch
@@ -124,18 +126,38 @@ class Streamed:
       out_shardings=run.replicated,
     )
     self._batches: Any = None
+    self._failure: UserError | None = None
 
   def advance(self, state: steps.TrainState, count: int) -> tuple[steps.TrainState, dict[str, Any]]:
-    """Takes `count` steps; returns the state and each step's metrics, [count]."""
+    """Takes `count` steps; returns the state and each step's metrics, [count].
+
+    Raises:
+      UserError: photographs cannot be read. In a run of one process the steps before that are
+        returned first, and the error is raised by the next call, whose `state` is still there.
+    """
     if self._batches is None:
       self._batches = self._stream(int(state.step))
     measured: list[dict[str, jax.Array]] = []
-    for examples, _ in (next(self._batches) for _ in range(count)):
+    for _ in range(count):
+      try:
+        examples = self._next()
+      except UserError:
+        if not measured or jax.process_count() > 1:
+          raise
+        break
       state, metrics = self._step(state, examples)
       jax.block_until_ready(measured[-1:])  # the step before: two at a time are enough ahead
       measured.append(metrics)
     stacked = jax.tree.map(lambda *values: np.stack(values), *jax.device_get(measured))
     return state, stacked
+
+  def _next(self) -> steps.Examples:
+    if self._failure is None:
+      try:
+        return next(self._batches)[0]
+      except UserError as error:
+        self._failure = error
+    raise self._failure
 
   def batches(self) -> Iterator[Batch]:
     """The batches of the steps, from the first on."""
@@ -170,7 +192,7 @@ class Streamed:
 
 def build(
   run: Setup,
-  warn: Callable[[str], None] = print,
+  warn: Callable[[str], None] = say,
   watched: Callable = lambda batches, what: batches,
 ) -> Resident | Streamed:
   """The feed of a run; `warn` is told of files that cannot be read, and `watched`, such as

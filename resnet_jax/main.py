@@ -10,20 +10,35 @@ on when the same command is given again. Exit codes: 0 done, 1 bad input or a ru
 75 preempted, run me again.
 """
 
-import itertools
-import pathlib
+import os
 import sys
+from typing import Any
 
 from absl import flags, logging
 from ml_collections import config_flags
 
-from resnet_jax import cli, compilation, paths
+from resnet_jax import cli, compilation, paths, values
 from resnet_jax import config as config_lib
 from resnet_jax.errors import Diverged, UserError
+
+
+class _ConfigFile(flags.ArgumentParser):
+  """Reads the value of --config as `load_config` does: it may name a config of the package."""
+
+  def parse(self, argument: str) -> Any:
+    """The config, locked; None where `get_config` returns nothing."""
+    config = config_lib.load_file(argument)
+    return config.lock() if hasattr(config, "lock") else config
+
+  def flag_type(self) -> str:
+    """For --help."""
+    return "config file"
+
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file, such as configs/preact1001.py:digits.", lock_config=True
 )
+flags.FLAGS["config"].parser = _ConfigFile()  # not the library's own, which looks only here
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run: metrics, checkpoints, plots, result."
 )
@@ -57,13 +72,31 @@ _DEVICES = flags.DEFINE_integer(
   "devices", None, "How many devices all processes together must have; other numbers are refused."
 )
 _PROFILE = flags.DEFINE_bool("profile", False, "Record a trace of a few steps in WORKDIR/profile.")
+_OF_SEVERAL = ("coordinator", "process_id", "num_processes", "devices")  # flags of such runs
 # The flags that belong to some modes; under another they would do nothing, which is refused.
 _MODES = {
   ("describe",): ("json",),
   ("train",): ("profile", "seeds"),
   ("eval",): ("checkpoint", "predictions", "test", "precise_bn", "ensemble"),
-  ("train", "eval"): ("coordinator", "process_id", "num_processes", "devices"),
+  ("train", "eval"): _OF_SEVERAL,
 }
+
+
+class _Parser(flags.ArgumentParser):
+  """Reads `--config.key=value`; unlike ml_collections' own it takes None."""
+
+  def __init__(self, kind: type):
+    self.kind = kind
+
+  def parse(self, argument: Any) -> Any:
+    return values.read(self.kind, argument) if isinstance(argument, str) else argument
+
+  def flag_type(self) -> str:
+    return self.kind.__name__
+
+
+for _kind in (int, float, bool):
+  config_flags.register_flag_parser_for_type(_kind, _Parser(_kind))
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -71,20 +104,12 @@ def parse(argv: list[str]) -> list[str]:
   try:
     argv = paths.expand_flags(argv)
     known = config_lib.leaves(config_lib.default_config())
-    for argument, following in itertools.zip_longest(argv[1:], argv[2:], fillvalue=""):
-      name, equals, value = argument.lstrip("-").partition("=")
+    for argument in argv[1:]:
+      name = argument.lstrip("-").partition("=")[0]
       if not argument.startswith("-"):
         continue
       if name.startswith("config.") and name.removeprefix("config.") not in known:
         raise config_lib.unknown_key(name.removeprefix("config."))
-      if name == "config":
-        path = (value if equals else following).split(":")[0]
-        if not pathlib.Path(path).is_file():
-          raise UserError(
-            f"--config={path!r}: there is no such file; see configs/; arguments follow a colon, "
-            "as configs/resnet.py:depth=20,digits"
-          )
-        config_lib.make_importable(path)
     rest = flags.FLAGS(argv)
     if rest[1:]:
       raise UserError(f"{rest[1]!r} is not a flag; settings are written --config.key=value")
@@ -130,10 +155,18 @@ def _config():
 
 
 def _start() -> None:
+  if _alone():
+    cli.announce("importing JAX and reading the data")
   from resnet_jax import mesh
 
   compilation.set_up()
   mesh.start(_COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value, _DEVICES.value)
+
+
+def _alone() -> bool:
+  """Whether this is the only process of the run, as far as can be told without JAX."""
+  given = any(flags.FLAGS[name].present for name in _OF_SEVERAL)
+  return not given and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == 1
 
 
 def _train(config) -> None:
@@ -161,6 +194,9 @@ def _evaluate(config) -> None:
 
 
 def _describe(config) -> None:
+  config_lib.refuse_unread(config)
+  if not _JSON.value:
+    cli.announce("importing JAX and tracing the network")
   from resnet_jax import describe
 
   print(describe.to_json(config) if _JSON.value else describe.to_text(config))

@@ -107,8 +107,11 @@ def check(batch_size: int, seeds: int = 1) -> None:
   """Raises a UserError where seeds cannot share the devices, or a seed's devices its batch."""
   devices, rest = divmod(jax.device_count(), seeds)
   if rest or not devices:
+    count = jax.device_count()
+    more = f"XLA_FLAGS=--xla_force_host_platform_device_count={seeds} makes {seeds} of a CPU; "
     raise UserError(
-      f"--seeds={seeds}: {jax.device_count()} devices cannot be shared equally by so many; "
+      f"--seeds={seeds}: {count} device{'s' * (count > 1)} cannot be shared equally by so many; "
+      f"{more if jax.default_backend() == 'cpu' else ''}"
       "a sweep without --together gives each seed a process"
     )
   if batch_size % devices:

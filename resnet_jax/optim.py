@@ -32,9 +32,9 @@ def schedule(config, total: int, batch_size: int, examples: int) -> Callable:
 
   rate = config.learning_rate
   if config.schedule == "step":
-    drops = sorted(steps(at, "drop_at") for at in str(config.drop_at).split(","))
+    ats = drops(config, total, batch_size, examples)
     main = lambda step: (
-      rate * config.drop_factor ** sum(jnp.asarray(step >= at, jnp.int32) for at in drops)
+      rate * config.drop_factor ** sum(jnp.asarray(step >= at, jnp.int32) for at in ats)
     )
   elif config.schedule == "cosine":
     main = optax.cosine_decay_schedule(rate, total)
@@ -47,6 +47,12 @@ def schedule(config, total: int, batch_size: int, examples: int) -> Callable:
   first, warmup = config.warmup_learning_rate, steps(config.warmup, "warmup")
   rise = (rate - first) / max(warmup, 1) if config.warmup_schedule == "linear" else 0.0
   return lambda step: jnp.where(step < warmup, first + rise * step, main(step))
+
+
+def drops(config, total: int, batch_size: int, examples: int) -> list[int]:
+  """The steps at which `schedule=step` multiplies the rate; the arguments are `schedule`'s."""
+  at = lambda text: config_lib.steps(text, "optim.drop_at", batch_size, examples, total)
+  return sorted(map(at, str(config.drop_at).split(",")))
 
 
 def build(config, learning_rate: Callable, frozen=()) -> optax.GradientTransformation:

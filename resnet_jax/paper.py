@@ -9,23 +9,20 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from resnet_jax.config import default_config
+from resnet_jax.config import UNREAD, default_config
 
 STEPS, BATCH = 64_000, 128  # of every CIFAR run but those with a remark ([R] 4.2)
 FAIL = 20.0  # a test error above this on CIFAR-10 is printed as "fail" ([I] table 1)
 
 DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 
-# The settings of a net that only some of the others read.
-_READERS = {
-  "shortcut_scale": ("shortcut", ("scaling",)),
-  "residual_scale": ("shortcut", ("scaling",)),
-  "gate_bias": ("shortcut", ("exclusive_gating", "shortcut_gating")),
-  "dropout_rate": ("shortcut", ("dropout",)),
-  "stride_on": ("unit", ("bottleneck",)),
+# The settings of a net that nothing reads under some values of another.
+_SOMETIMES = {
+  key.removeprefix("model."): (by.removeprefix("model."), values)
+  for key, (by, values, _) in UNREAD.items()
+  if key.startswith("model.")
 }
 _ALWAYS = ("family", "depth", "unit", "shortcut", "after_add")
-_NO_PROJECTION = ("none", "conv")  # nothing is projected, or everything is
 _DEFAULTS = default_config().model.to_dict()
 
 
@@ -71,10 +68,9 @@ def net(model: Mapping[str, Any]) -> dict[str, Any]:
   if full["shortcut"] == "scaling" and full["residual_scale"] == 1:
     full["shortcut"] = {0: "none", 1: "identity"}.get(full["shortcut_scale"], "scaling")
   kept = {key: full[key] for key in _ALWAYS}
-  kept |= {key: full[key] for key, (by, those) in _READERS.items() if full[by] in those}
-  if full["shortcut"] not in _NO_PROJECTION:
-    kept["projection"] = full["projection"]
-  return kept
+  return kept | {
+    key: full[key] for key, (by, values) in _SOMETIMES.items() if full[by] not in values
+  }
 
 
 def find(model: Mapping[str, Any], data: str) -> list[Published]:

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 LINE_SECONDS = 10.0
 
 
-class _BestEffort:
+class BestEffort:
   """A file that may fill its disk or lose its reader: what it refuses is not worth a run."""
 
   def __init__(self, file: TextIO):
@@ -17,7 +17,7 @@ class _BestEffort:
 
   def write(self, text: str) -> int:
     with self._patience():
-      self._file.write(text)
+      self._file.write(printable(text, self._file.encoding))
     return len(text)
 
   def flush(self) -> None:
@@ -38,11 +38,25 @@ class _BestEffort:
       pass
 
 
+def printable(text: str, encoding: str | None) -> str:
+  """The text with a backslash escape for each character that `encoding` has no bytes for.
+
+  File names that are not UTF-8 hold such characters in every encoding.
+  """
+  encoding = encoding or "utf-8"
+  return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def say(text: str) -> None:
+  """Prints a line to the standard output, whatever characters it has."""
+  print(printable(text, sys.stdout.encoding))
+
+
 def best_effort_console() -> Any:
   """The standard output, which may go away without harm to what is shown there."""
   from rich.console import Console
 
-  out: Any = _BestEffort(sys.stdout)
+  out: Any = BestEffort(sys.stdout)
   return Console(file=out, soft_wrap=True, highlight=False)
 
 
@@ -57,12 +71,18 @@ class Progress:
     self.total = total
     self.process = process
     self.console = console or best_effort_console()
-    self.bar: Any = None
+    self.bar: Any = None  # from the first phase or step on
     self._last_line = -LINE_SECONDS
     self._first: tuple[float, int] | None = None
 
   def __enter__(self) -> "Progress":
-    if self.console.is_terminal and not self.process:
+    return self
+
+  def _show(self, **values: Any) -> bool:
+    """Changes what the bar shows; False where there is none."""
+    if not self.console.is_terminal or self.process:
+      return False
+    if not self.bar:
       from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
       from rich.progress import Progress as Bar
 
@@ -76,7 +96,8 @@ class Progress:
       )
       self.task = self.bar.add_task("training", total=self.total, values="")
       self.bar.start()
-    return self
+    self.bar.update(self.task, **values)
+    return True
 
   def __exit__(self, *_: object) -> None:
     if self.bar:
@@ -84,9 +105,7 @@ class Progress:
 
   def phase(self, text: str) -> None:
     """Says what goes on while no step is taken."""
-    if self.bar:
-      self.bar.update(self.task, values=f"{text} ...")
-    else:
+    if not self._show(values=f"{text} ..."):
       self.message(f"{text} ...")
 
   def message(self, text: str) -> None:
@@ -108,9 +127,9 @@ class Progress:
     left = clock((self.total - step) * (now - begin) / (step - first)) if step > first else "-:--"
     rate = f"{images_per_second:.0f}" if images_per_second >= 10 else f"{images_per_second:.1f}"
     values = f"loss {loss:.4f}  error {error:.2f} %  {rate} images/s  {left} left"
-    if self.bar:
-      self.bar.update(self.task, completed=step, values=values)
-    elif now - self._last_line >= LINE_SECONDS or step == self.total:
+    if self._show(completed=step, values=values):
+      return
+    if now - self._last_line >= LINE_SECONDS or step == self.total:
       self._last_line = now
       self.message(f"step {step}/{self.total}  {values}")
 

@@ -69,8 +69,6 @@ class Record:
     self.path, self.setup, self.progress = path, run, progress
     self.patience = patience()
     self._folder = os.stat(path)
-    recorded = workdir.recorded(path)
-    self.recorded_classes = recorded and recorded[1]  # for checkpoints that do not name them
     self.log = metrics.MetricsLog(path, self._check)
     self.checkpoints = Checkpoints(path, progress.message, self._check)
     self._unsaved: list[metrics.Row] = []  # rows that no checkpoint holds
@@ -97,7 +95,7 @@ class Record:
 
     def foreign(position: dict[str, Any]) -> str | None:
       if (why := workdir.other_run(self.setup.config, position)) is None:
-        classes = position.get("classes") or self.recorded_classes
+        classes = workdir.class_names(self.path, position)
         workdir.refuse_other_data(old, self.setup.dataset, position["data"], classes)
       return why
 

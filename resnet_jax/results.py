@@ -82,12 +82,21 @@ def predictions_step(path: pathlib.Path) -> int | None:
 
 
 def git_revision() -> str | None:
-  """The commit of this code, with `-dirty` where it was edited since; None outside a checkout."""
-  here = pathlib.Path(__file__).parent
+  """The commit of this code, with `-dirty` where it was edited since; None outside a checkout.
+
+  A package that is installed inside somebody else's checkout is no part of that.
+  """
+  if _git("ls-files", "--error-unmatch", pathlib.Path(__file__).name) is None:
+    return None
+  return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
+  """What git prints in the folder of this file; None where it fails or prints nothing."""
   try:
-    described = subprocess.run(
-      ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-      cwd=here,
+    done = subprocess.run(
+      ["git", *arguments],
+      cwd=pathlib.Path(__file__).parent,
       capture_output=True,
       text=True,
       check=True,
@@ -95,7 +104,7 @@ def git_revision() -> str | None:
     )
   except (OSError, subprocess.SubprocessError):
     return None
-  return described.stdout.strip() or None
+  return done.stdout.strip() or None
 
 
 def plot(workdir: pathlib.Path, config) -> None:

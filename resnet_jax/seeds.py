@@ -42,9 +42,13 @@ def train_all(config, directory: str | os.PathLike, count: int) -> list[dict[str
   seeds = range(config.seed, config.seed + count)
   configs = [_of(config, seed) for seed in seeds]
   places = [folder / f"seed{seed}" for seed in seeds]
+  if new := workdir.begins(*places):
+    config_lib.refuse_unread(config)
   with contextlib.ExitStack() as stack:
     old = [train.enter(path, own, stack) for path, own in zip(places, configs, strict=True)]
     first = setup.setup(configs[0])
+    if new:
+      setup.refuse_idle(first)
     if not isinstance(first.train, steps.Examples):
       raise UserError("--seeds is for data that lie in memory; these photographs are streamed")
     runs = [
@@ -74,3 +78,9 @@ def _summary(results: list[dict[str, Any]]) -> str:
   errors = [result["test_error"] for result in results]
   spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
   return f"{len(errors)} seeds: test error {statistics.fmean(errors):.2f}{spread} %"
+
+
+if __name__ == "__main__":
+  from resnet_jax.__main__ import refer
+
+  refer("--seeds=2")

@@ -34,6 +34,9 @@ class Setup(NamedTuple):
   test: Any
   template: steps.TrainState  # shapes and types, on the devices of this process
 
+  def __repr__(self) -> str:  # a tuple's would print every image
+    return f"Setup({config_lib.in_words(self.config)}, {self.durations.steps} steps)"
+
   @property
   def replicated(self) -> Any:
     """Everything on every device that computes."""
@@ -89,7 +92,7 @@ def setup(config) -> Setup:
   replicated = mesh.replicated(devices)
   task = build_task(config, dataset.info, learning_rate, mesh.batched(devices))
   normalization = mesh.place(
-    augment.normalization(dataset.images, config.data.normalize), replicated
+    augment.normalization(dataset.images, config.data.normalize, task.dtype), replicated
   )
   train, test = (
     steps.Examples(*mesh.place(tuple(split), replicated), *normalization)
@@ -108,6 +111,30 @@ def setup(config) -> Setup:
     test,
     template(task, dataset.info.shape, mesh.replicated(mesh.own())),
   )
+
+
+def refuse_idle(run: Setup) -> None:
+  """Refuses what does nothing with a data set of this size; for runs that are new.
+
+  Raises:
+    UserError: a batch is larger than the training set, or the rate would drop after the run.
+  """
+  config, total = run.config, run.durations.steps
+  examples, batch_size = run.dataset.train_examples, config.data.batch_size
+  if batch_size > examples:
+    raise UserError(
+      f"config.data.batch_size={batch_size} is more than the {examples} examples of "
+      f"config.data.train_split={config.data.train_split!r}; take at most {examples}"
+    )
+  drop_at = config.optim.drop_at
+  if config.optim.schedule != "step" or drop_at in config_lib.DROPS.values():
+    return
+  last = max(optim.drops(config.optim, total, batch_size, examples))
+  if last > total:
+    raise UserError(
+      f"config.optim.drop_at={drop_at!r} comes after the end of the run: step {last} of {total}; "
+      "drop the rate before it, as at '50%, 75%', or take optim.schedule=constant"
+    )
 
 
 def use_type(config) -> None:

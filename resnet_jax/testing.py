@@ -1,13 +1,21 @@
-"""The test error of a run, or of an ensemble of runs: --mode=eval."""
+"""The test error of a run, or of an ensemble of runs: --mode=eval.
+
+A network's outputs are matched with the classes of the test set by name, whatever their order.
+"""
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from resnet_jax import api, evaluation, feed, mesh, paper, peers, precise_bn, results
+import numpy as np
+
+from resnet_jax import api, evaluation, feed, mesh, paper, peers, precise_bn, results, workdir
 from resnet_jax import setup as setup_lib
+from resnet_jax.data import classes
 from resnet_jax.errors import UserError
+from resnet_jax.progress import say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,36 +52,77 @@ def evaluate(
     test: how.
 
   Raises:
-    UserError: a run cannot be loaded, or has other classes or another test set than the first.
+    UserError: a run cannot be loaded, is trained on other classes than those of the test set, or
+      has another test set than the first; or nothing of the test set can be read.
   """
   if predictions and not os.access(pathlib.Path(predictions).parent, os.W_OK):
     raise UserError(f"--predictions={predictions} cannot be written: name a folder that can")
   test.check()
-  scores, steps = None, []
-  for directory in directories:
-    own = api.own_config(directory, config)
-    setup = setup_lib.setup(own if config is None else api.fitting(own, config))
-    if scores is None:
-      first, classes = setup, setup.task.model.classes
-      scores = evaluation.Scores(setup.dataset.test_examples, classes)
+  runs = [_open(directory, checkpoint, config) for directory in directories]
+  first = setup_lib.setup(runs[0].config)
+  for run in runs[1:]:
+    _restore(run, first)  # what is wrong with one is found before any is tested
+  scores, steps = evaluation.Scores(first.dataset.test_examples, len(_classes(first))), []
+  told = set[str]()
+  for run in runs:
+    setup = setup_lib.setup(run.config) if steps else first
+    _tell(setup.dataset.notes, told)
     if (own_test := _tested(setup)) != _tested(first):
-      raise UserError(f"{directory} is tested on {own_test}, {directories[0]} on {_tested(first)}")
-    steps.append(_score(scores, own, directory, checkpoint, setup, test))
-  assert scores is not None
+      raise UserError(
+        f"{run.directory} is tested on {own_test}, {directories[0]} on {_tested(first)}"
+      )
+    steps.append(_score(scores, run, setup, first, test))
   found = evaluation.summarize(scores)
+  evaluation.check_read(found, first)
   if not peers.first():
     return found
   _print(found, steps)
   if len(directories) == 1:
-    print(*published(first.config, len(first.dataset.info.classes)), sep="", end="")
+    print(*published(first.config, len(_classes(first))), sep="", end="")
   if predictions:
-    try:
-      results.write_predictions(
-        pathlib.Path(predictions), found.predictions, found.labels, steps[0]
-      )
-    except OSError as error:
-      raise UserError(f"--predictions={predictions} cannot be written: {error.strerror}") from None
+    _save(pathlib.Path(predictions), found, steps[0])
   return found
+
+
+def _save(path: pathlib.Path, found: evaluation.Evaluation, step: int) -> None:
+  try:
+    results.write_predictions(path, found.predictions, found.labels, step)
+  except OSError as error:
+    raise UserError(f"--predictions={path} cannot be written: {error.strerror}") from None
+
+
+class _Run(NamedTuple):
+  """A run to be tested: its own config, and the one that it is tested with."""
+
+  directory: str | os.PathLike
+  checkpoint: str
+  own: Any
+  config: Any
+
+
+def _open(directory: str | os.PathLike, checkpoint: str, config) -> _Run:
+  own = api.own_config(directory, config)
+  return _Run(directory, checkpoint, own, own if config is None else api.fitting(own, config))
+
+
+def _restore(run: _Run, first: setup_lib.Setup) -> tuple[Any, dict[str, Any], classes.Order]:
+  """A run's variables and position, and its outputs in the order of the `first` run's test set.
+
+  Raises:
+    UserError: it cannot be restored, or is trained on other classes.
+  """
+  _, network, state, position = api.restore(run.directory, run.checkpoint, run.config)
+  names, outputs = workdir.class_names(run.directory, position), network.model.classes
+  order = classes.order(str(run.directory), names, outputs, _place(first), _classes(first))
+  return state.variables, position, order
+
+
+def _tell(notes: Sequence[str], told: set[str]) -> None:
+  """Prints what is to be said of a data set, once though several runs are tested on it."""
+  for note in notes:
+    if note not in told and peers.first():
+      say(note)
+    told.add(note)
 
 
 def _tested(setup: setup_lib.Setup) -> str:
@@ -83,19 +132,43 @@ def _tested(setup: setup_lib.Setup) -> str:
 
 
 def _score(
-  scores: evaluation.Scores, own, directory, checkpoint: str, setup: setup_lib.Setup, test: Test
+  scores: evaluation.Scores, run: _Run, setup: setup_lib.Setup, first: setup_lib.Setup, test: Test
 ) -> int:
-  """Adds what one run thinks; returns its step."""
-  _, _, state, position = api.restore(directory, checkpoint, setup.config)
-  api.refuse_other_data(own, setup.config, setup.dataset, position["data"])
-  variables = state.variables
+  """Adds what one run thinks, with the classes in the order of the `first` run's test set; returns
+  its step.
+  """
+  variables, position, order = _restore(run, first)
+  api.refuse_other_data(run.own, setup.config, setup.dataset, position["data"])
+  if order.assumed and peers.first():
+    say(order.assumed)
   if test.precise_bn:
     batches = feed.build(setup).batches()
     everywhere = mesh.place(variables, setup.replicated)
     variables = mesh.local(precise_bn.recompute(setup.task, everywhere, batches, test.precise_bn))
   here = setup.own()
-  evaluation.add(scores, here.task, variables, evaluation.groups(here, test.view))
+  groups = _numbered(evaluation.groups(here, test.view), setup, first)
+  evaluation.add(scores, here.task, variables, groups, columns=order.columns)
   return position["step"]
+
+
+def _classes(setup: setup_lib.Setup) -> tuple[str, ...]:
+  return setup.dataset.info.classes
+
+
+def _place(setup: setup_lib.Setup) -> str:
+  """What a message calls a test set."""
+  config = setup.config.data
+  return f"the test set {config.name!r}" + (f" in {config.dir}" if config.dir else "")
+
+
+def _numbered(
+  groups: Iterator[evaluation.Group], setup: setup_lib.Setup, first: setup_lib.Setup
+) -> Iterator[evaluation.Group]:
+  """Groups of the data set of `setup`, their labels as the `first` run's numbers the classes."""
+  places = classes.matched(_place(first), _classes(first), _place(setup), _classes(setup))
+  for group in groups:
+    labels = np.where(group.labels < 0, group.labels, places[group.labels])  # -1: not known
+    yield group._replace(labels=labels.astype(np.int32))
 
 
 def published(config, classes: int) -> list[str]:
@@ -116,3 +189,9 @@ def _print(found: evaluation.Evaluation, steps: list[int]) -> None:
     f"({round(found.error * examples / 100)} of {examples}), top-5 {found.top5_error:.2f} %, loss "
     f"{found.loss:.4f}"
   )
+
+
+if __name__ == "__main__":
+  from resnet_jax.__main__ import refer
+
+  refer("--mode=eval")

@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -24,7 +24,7 @@ from resnet_jax.errors import Diverged, Preempted, UserError
 from resnet_jax.preemption import StopRequest
 from resnet_jax.progress import Progress
 from resnet_jax.record import Position
-from resnet_jax.setup import Setup, check, plan, setup
+from resnet_jax.setup import Setup, check, plan, refuse_idle, setup
 
 DISPATCH_SECONDS = 2.0  # how long one should take, so that a signal is heeded soon
 PROFILED = 5  # steps in a trace, if no evaluation comes between
@@ -39,7 +39,8 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     the result, as in `result.json`.
 
   Raises:
-    UserError: something in the config or the folder cannot work.
+    UserError: something in the config or the folder cannot work; or photographs cannot be read,
+      and the state is saved.
     Preempted: SIGTERM, SIGINT or SIGUSR2, in any process; the state is saved.
     Diverged: not finite any more; nothing of that was saved.
   """
@@ -55,16 +56,28 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     if several:
       values = config_lib.leaves(config)
       peers.refuse_other({f"config.{key}": values[key] for key in values.keys() - OF_A_HOST})
+    if new := peers.lead(lambda: workdir.begins(path)):
+      config_lib.refuse_unread(config)
     old = peers.lead(lambda: enter(path, config, stack))
     run = setup(config)
+    if new:
+      refuse_idle(run)
     if not several:
       stack.enter_context(stop)
     progress = Progress(run.durations.steps, process=jax.process_index() if several else None)
-    loop = Loop(run, path, stop, stack.enter_context(progress), lookout, profile)
+    stack.enter_context(progress)
+    for note in run.dataset.notes:
+      progress.message(note)
+    loop = Loop(run, path, stop, progress, lookout, profile)
     own_feed = feed.build(run, progress.warn, lookout.each)
     stack.enter_context(contextlib.closing(own_feed))
     loop.restore(old and config_lib.from_json(old))
-    (result,) = take_turns([loop], lambda states, counts: [own_feed.advance(*states, *counts)])
+
+    def advance(states, counts):
+      with loop.kept():
+        return [own_feed.advance(*states, *counts)]
+
+    (result,) = take_turns([loop], advance)
     return result
 
 
@@ -152,7 +165,8 @@ class Loop:
       self._check_past(old)
       state = found[0] if found else None
       self.state = peers.from_first(state, self.setup.template, self.setup.replicated)
-      self.progress.message(f"resuming at step {self.position.step}")
+      if self.position.step < self.setup.durations.steps:
+        self.progress.message(f"resuming at step {self.position.step}")
     else:
       self.progress.phase("initializing")
       shape = self.setup.dataset.info.shape
@@ -187,19 +201,21 @@ class Loop:
   def turns(self) -> Generator[int, Advanced, dict[str, Any]]:
     """From where the run stands to its end: yields counts of steps, is sent what they gave."""
     durations, position = self.setup.durations, self.position
-    self.progress.phase("compiling")
+    done = position.step >= durations.steps
+    if not done:
+      self.progress.phase("compiling")
     count, warm = 1, False
     while True:
       self._measure()
       if position.step >= durations.steps:
-        return self._finish()
+        return self._finish("done already" if done else "done")
       ends = [(position.step // every + 1) * every for every in durations[1:]] + [durations.steps]
       trace = self.profile and warm
       count = min(max(count, PROFILED) if trace else count, min(ends) - position.step, feed.MOST)
       count = self._agree(count)
       with self._trace() if trace else contextlib.nullcontext():
         self.state, measured, seconds = yield count
-      self._take(count, measured, seconds)
+      self._take(count, measured, seconds)  # or fewer, where photographs cannot be read
       # The first dispatch compiled: only the later ones tell how fast a step is.
       count = max(1, int(DISPATCH_SECONDS * count / seconds)) if warm else 1
       warm = True
@@ -217,7 +233,7 @@ class Loop:
     return jax.profiler.trace(str(self.path / "profile"))
 
   def _take(self, count: int, measured: dict[str, Any], seconds: float) -> None:
-    """Counts and writes what `count` steps gave.
+    """Counts and writes what `count` steps gave, or the first of them.
 
     Raises:
       Diverged: a step of these left something not finite.
@@ -294,23 +310,45 @@ class Loop:
 
   def _count_errors(self) -> evaluation.Evaluation:
     groups = evaluation.groups(self.here, warn=self.progress.warn)
-    found = evaluation.evaluate(
-      self.here.task,
-      mesh.local(self.state.variables),
-      self.lookout.each(groups, "reading test examples"),
-      self.setup.dataset.test_examples,
-      lambda: self.stop.received,
-    )
-    return found or self._leave()
+    with self.kept():
+      found = evaluation.evaluate(
+        self.here.task,
+        mesh.local(self.state.variables),
+        self.lookout.each(groups, "reading test examples"),
+        self.setup.dataset.test_examples,
+        lambda: self.stop.received,
+      )
+    if found is None:
+      self._leave()
+    with self.kept(together=True):
+      evaluation.check_read(found, self.setup)
+    return found
+
+  @contextlib.contextmanager
+  def kept(self, together: bool = False) -> Iterator[None]:
+    """Where an error of the input ends the run: the state is saved before, in a run of one process,
+    or if all processes meet the error `together`.
+    """
+    try:
+      yield
+    except UserError as error:
+      if not self.position.step or (jax.process_count() > 1 and not together):
+        raise
+      self._secure()
+      raise UserError(f"{error}; step {self.position.step} is saved, run it again") from None
 
   def _leave(self) -> NoReturn:
     signal = self.stop.received or "a signal to another process"
     self.progress.message(f"{signal}: saving at step {self.position.step}")
     if self.position.step:
-      peers.lead(lambda: self.record.secure(self.state, self.position))
-      self.record.close()
-      self.record.draw()
+      self._secure()
     raise Preempted(f"stopped by {signal} at step {self.position.step}; run it again")
+
+  def _secure(self) -> None:
+    """Sees all that the run has come to on the disk, before it is left."""
+    peers.lead(lambda: self.record.secure(self.state, self.position))
+    self.record.close()
+    self.record.draw()
 
   def _diverged(self, step: int, loss: float) -> NoReturn:
     rate = float(self.setup.learning_rate(step - 1))
@@ -328,7 +366,7 @@ class Loop:
     self.record.write_result(result)
     return result
 
-  def _finish(self) -> dict[str, Any]:
+  def _finish(self, done: str) -> dict[str, Any]:
     step = self.position.step
     peers.lead(lambda: self.record.secure(self.state, self.position))
     if not peers.lead(lambda: self.record.has_predictions(step)):
@@ -343,6 +381,12 @@ class Loop:
     self.record.draw()
     best = f"best {result['best_test_error']:.2f} % at step {self.position.best_step}"
     self.progress.message(
-      f"done: test error {result['test_error']:.2f} %, {best}; {self.path / 'result.json'}"
+      f"{done}: test error {result['test_error']:.2f} %, {best}; {self.path / 'result.json'}"
     )
     return result
+
+
+if __name__ == "__main__":
+  from resnet_jax.__main__ import refer
+
+  refer()

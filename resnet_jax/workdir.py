@@ -3,12 +3,14 @@
 import fcntl
 import hashlib
 import json
+import os
 import pathlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import IO, Any
 
 from resnet_jax import config as config_lib
+from resnet_jax import paths
 from resnet_jax.errors import UserError
 
 # Settings that a resume may change, since they leave the training as it is, but for rounding.
@@ -30,7 +32,6 @@ FREE = {
 }
 
 TRAINING = {"model.init", "model.norm.decay", "model.norm.group_size"}  # no matter once trained
-COMPUTED = ("pixel_mean", "channel_mean_std")  # of the training set; others are constants
 NORMALIZATION = ("data.name", "data.normalize", "data.train_split")
 # What a run leaves beside its checkpoints and its config; any other file may be there before it.
 OF_A_RUN = {"metrics.jsonl", "metrics.aside", "result.json", "predictions.npz"}
@@ -82,6 +83,26 @@ def holds_checkpoints(workdir: pathlib.Path) -> bool:
   return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
 
+def begins(*workdirs: pathlib.Path) -> bool:
+  """Whether all of these runs are new: only then is refused what a run that has begun may have.
+
+  The runs of a sweep that began before such refusals count as begun, all of them.
+
+  Raises:
+    UserError: see `read_config`.
+  """
+  for workdir in workdirs:
+    if (workdir / "checkpoints").exists() or read_config(workdir) is not None:
+      return False
+  sweep = workdirs[0].absolute().parent.parent / "sweep.json"
+  try:
+    return bool(json.loads(sweep.read_text())["strict"])
+  except OSError:
+    return True  # of no sweep
+  except (ValueError, KeyError, TypeError):
+    return False
+
+
 def lock(workdir: pathlib.Path) -> IO[str]:
   """Creates the folder if need be and holds it until the file returned is closed.
 
@@ -108,11 +129,11 @@ def lock(workdir: pathlib.Path) -> IO[str]:
 def identity(config: Any) -> str:
   """A digest of the settings that may not change on a resume, the seed among them.
 
-  Only those that differ from their defaults count, so that a setting which a later version adds
-  changes no digest. Two configs that a resume takes for the same have the same identity.
+  Only those that are read and differ from their defaults count, so that a setting which a later
+  version adds changes no digest. Two configs that a resume takes for the same have the same.
   """
   defaults = config_lib.leaves(config_lib.default_config())
-  ignored = FREE | _unread(config)
+  ignored = FREE | config_lib.unread(config)
   fixed = {
     key: _plain(key, value)
     for key, value in config_lib.leaves(config).items()
@@ -121,15 +142,10 @@ def identity(config: Any) -> str:
   return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _unread(config: Any) -> set[str]:
-  """The settings that this config's own net ignores."""
-  return set()
-
-
 def _plain(key: str, value: Any) -> Any:
   """A value so that those which `config.differences` takes for equal are written alike."""
   if key in config_lib.DURATIONS:
-    return str(value)
+    return config_lib.duration(value) or value
   return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -168,18 +184,30 @@ def refuse_other_network(old: Any, new: Any) -> None:
   normalizes its images otherwise.
   """
   network = lambda key: key.startswith("model.") and key not in FREE | TRAINING
-  computed = new.data.normalize in COMPUTED
+  computed = new.data.normalize in config_lib.COMPUTED
   normalization = NORMALIZATION if computed else ("data.normalize",)
   _refuse(old, new, lambda key: network(key) or key in normalization)
 
 
-def recorded(workdir: pathlib.Path) -> tuple[tuple[int, int, int], list[str]] | None:
-  """The shape of an image and the classes that `result.json` says the run has; None without it."""
+def recorded(workdir: pathlib.Path) -> dict[str, Any]:
+  """What a run's `result.json` says of its data set; empty if it says nothing."""
   try:
     found = json.loads((workdir / "result.json").read_text())["data"]
-    return tuple(found["shape"]), list(found["classes"])
+    return found | {key: tuple(found[key]) for key in ("shape", "classes")}
   except (OSError, ValueError, KeyError, TypeError):
-    return None
+    return {}
+
+
+def class_names(workdir: str | os.PathLike, position: Mapping[str, Any]) -> tuple[str, ...] | None:
+  """The names of a run's classes in the order of the logits; None if they are not known.
+
+  Checkpoints of older versions lack them: then `result.json` has them, of the same data.
+  """
+  if position.get("classes"):
+    return tuple(position["classes"])
+  found = recorded(pathlib.Path(paths.expand(workdir, "--workdir")))
+  same = position["data"] and found.get("fingerprint") == position["data"]
+  return found["classes"] if same else None
 
 
 def refuse_other_data(

@@ -1,15 +1,70 @@
-"""Tests run on eight virtual CPU devices."""
+"""Tests run on eight virtual CPU devices; what they compile is shared by all of a session."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
+# Made by the first process of a session, and inherited by xdist's workers and every command.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="resnet_jax-")
+  atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import pytest
+
+# What `pytest -m quick` runs, under a minute of one core: of every area what is fast. Single tests
+# are named where the others of their module are not.
+QUICK = {
+  "convert/test_caffe.py",
+  "convert/test_convert.py::test_the_report",
+  "convert/test_layouts.py",
+  "data/photos/test_crops.py",
+  "data/photos/test_decode.py",
+  "data/photos/test_sources.py",
+  "data/test_augment.py",
+  "data/test_data.py::test_digits_are_scikit_learns_with_every_fifth_held_out",
+  "data/test_data.py::test_parts_of_splits",
+  "data/test_order.py",
+  "models/test_layers.py",
+  "models/test_straight_line.py::test_evaluation_mode",
+  "report/test_report.py::test_numbers_and_tables_are_those_of_the_runs",
+  "report/test_statistics.py",
+  "sweep/test_devices.py",
+  "sweep/test_plan.py",
+  "sweep/test_rows.py",
+  "sweep/test_status.py",
+  "sweep/test_table.py",
+  "test_checkpoint.py::test_the_last_three_and_the_best_are_kept",
+  "test_config.py",
+  "test_evaluation.py",
+  "test_main.py::test_flags_of_another_mode",
+  "test_metrics.py",
+  "test_optim.py",
+  "test_paper.py",
+  "test_preemption.py::test_only_a_second_ctrl_c_ends_at_once",
+  "test_progress.py",
+  "test_steps.py::test_frozen_parts_are_used_as_they_are",
+  "test_train.py::test_a_finished_run_started_again_keeps_its_result",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+  """Marks the quick tests, and has each of two workers begin with the slow ones of every other
+  module: fast ones are left for the end, which divide well.
+  """
+  for item in items:
+    place = item.nodeid.removeprefix("tests/").partition("[")[0]
+    if QUICK & {place, place.partition("::")[0]} and not item.get_closest_marker("slow"):
+      item.add_marker("quick")
+  modules = {path: number for number, path in enumerate(dict.fromkeys(i.path for i in items))}
+  items.sort(key=lambda i: (modules[i.path] % 2, not i.get_closest_marker("slow"), modules[i.path]))
 
 
 @pytest.fixture(autouse=True)

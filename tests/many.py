@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import pathlib
 import random
 import socket
 import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).parent.parent
+from tests.warm import ROOT, Command
 
 
 def free_port():
@@ -21,6 +20,12 @@ def free_port():
       return port
 
 
+def python(module, *flags, env, out):
+  """A command as a user starts it, who has no process that is warm."""
+  program = [sys.executable, "-m", module, *flags]
+  return subprocess.Popen(program, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT)
+
+
 class Processes:
   """`resnet_jax.main` as `processes` processes of so many virtual CPU devices each.
 
@@ -28,7 +33,7 @@ class Processes:
   several. `own` has more flags of single processes, by their number.
   """
 
-  def __init__(self, processes, logs, *flags, devices=1, own=None, **environment):
+  def __init__(self, processes, logs, *flags, devices=1, own=None, start=Command, **environment):
     logs.mkdir(parents=True, exist_ok=True)
     self.logs = [logs / f"{number}.log" for number in range(processes)]
     variables = os.environ | {
@@ -42,15 +47,7 @@ class Processes:
       several = [coordinator, f"--process_id={number}", f"--num_processes={processes}"]
       more = (several if processes > 1 else []) + (own or {}).get(number, [])
       with log.open("w") as out:
-        self.all.append(
-          subprocess.Popen(
-            [sys.executable, "-m", "resnet_jax.main", *flags, *more],
-            cwd=ROOT,
-            env=variables,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-          )
-        )
+        self.all.append(start("resnet_jax.main", *flags, *more, env=variables, out=out))
 
   def codes(self, seconds=600):
     """Waits for the end of all; returns their exit codes."""

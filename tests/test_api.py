@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import resnet_jax
+from resnet_jax import api, data, setup
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import UNITS
 from resnet_jax.sweep import plan
@@ -56,6 +57,7 @@ def test_a_shortcut_and_a_unit_of_ones_own(tmp_path, repository, monkeypatch, na
   test = resnet_jax.load_data(config.data).test
   logits = run(test.images)
   assert logits.shape == (360, 10)
+  assert repr(run) == "Run(cifar wide-11, halved, original, digits, step 2)"
   with pytest.raises(resnet_jax.UserError, match="images of type float64; give uint8"):
     run(test.images / 255)
   wrong = np.mean(np.argmax(logits, -1) != test.labels)
@@ -65,3 +67,22 @@ def test_a_shortcut_and_a_unit_of_ones_own(tmp_path, repository, monkeypatch, na
     model.apply(run.variables, np.zeros((1, 8, 8, 1))),
     run.model.apply(run.variables, np.zeros((1, 8, 8, 1))),
   )
+
+
+def test_what_a_notebook_shows_is_a_line(repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = resnet_jax.load_config("configs/resnet.py:depth=20,digits")
+  variables = {"params": np.zeros((100, 100))}
+  run = api.Run(config, None, variables, 1440, data.info(config.data), (0, 1))
+  assert repr(run) == "Run(cifar basic-20, identity, original, digits, step 1440)"
+  digits = resnet_jax.load_data(config.data)
+  assert repr(digits) == (
+    f"Dataset(digits, 8 x 8 x 1, 1437 to train on, 360 to test on, {digits.fingerprint})"
+  )
+  assert repr(digits.test) == "Split(360 images, 8 x 8 x 1)"
+  many = data.describe(config.data, (224, 224, 3), tuple(map(str, range(1000))))
+  assert repr(many) == "Info(digits, 224 x 224 x 3, 1000 classes, pad=0, flip=False)"
+  for shown in (resnet_jax.build_model(config.model, classes=10), api.task(config, run.info)):
+    assert len(repr(shown)) < 2500
+  made = setup.setup(config)
+  assert repr(made) == "Setup(cifar basic-20, identity, original, digits, 1440 steps)"

@@ -15,6 +15,50 @@ jax.jit(lambda x: x + 1)(1)
 print(jax.config.jax_compilation_cache_dir, os.environ["XLA_FLAGS"])
 """
 
+COPY = """
+import pathlib, shutil, sys
+from resnet_jax import compilation
+compilation.set_up()
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+misses = []
+def listen(event, **_):
+  if event == "/jax/compilation_cache/cache_misses": misses.append(event)
+jax.monitoring.register_event_listener(listen)
+def compile_anew():
+  jax.clear_caches()
+  compilation_cache.reset_cache()
+  misses.clear()
+  jax.jit(lambda x: x + 1)(1)
+  print(len(misses))
+compile_anew()
+compile_anew()
+shutil.copytree(jax.config.jax_compilation_cache_dir, sys.argv[1])
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+compile_anew()
+"""
+
+
+@pytest.mark.parametrize(
+  ("asked", "misses"),
+  [({}, "1 0 0"), ({"JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "all"}, "1 0 1")],
+)
+def test_a_cache_that_is_copied_has_every_program_unless_the_user_wants_xlas_own(
+  tmp_path, asked, misses
+):
+  environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "home")} | asked
+  for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"):
+    if name not in asked:
+      environment.pop(name, None)
+  done = subprocess.run(
+    [sys.executable, "-c", COPY, str(tmp_path / "copy")],
+    env=environment,
+    check=True,
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout.split() == misses.split()
+
 
 @pytest.mark.parametrize(
   ("given", "told"),

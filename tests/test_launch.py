@@ -27,6 +27,20 @@ else
 fi
 """
 
+# Stands for an interpreter, its venv and the pip there.
+PYTHON = f"""#!/usr/bin/env bash
+case "$*" in
+  *_base_executable*) echo "$0" ;;
+  -c*) exec {sys.executable} "$@" ;;
+  *)
+    echo "$*" >>"$NOTES"
+    mkdir -p .venv/bin
+    [ -e .venv/bin/python ] || cp "$0" .venv/bin/python
+    ;;
+esac
+"""
+PIP = "-m pip install --quiet --disable-pip-version-check -e .[cpu]"
+
 
 @pytest.fixture
 def launch(tmp_path, repository):
@@ -64,7 +78,7 @@ def test_the_first_run_installs_and_the_second_only_runs(launch):
   assert process.stdout.endswith("ran -m resnet_jax.main --mode=describe --config=a b\n")
   assert [line.split()[0] for line in asked] == ["venv", "pip"]
   assert f"--python {sys._base_executable} .venv" in asked[0]  # not a venv's, which may go
-  assert asked[1].endswith("-r requirements.txt")
+  assert asked[1].endswith("pip install --quiet --python .venv/bin/python -e .[cpu]")
   process, asked = launch()
   assert asked == []
   flags = "--config=configs/preact1001.py:digits --workdir=runs/preact1001-digits"
@@ -79,6 +93,31 @@ def test_other_requirements_or_a_broken_interpreter_make_it_stale(launch):
   (launch.copy / ".venv" / "bin" / "python").unlink()
   assert len(launch()[1]) == 2
   assert launch()[1] == []
+
+
+def test_a_venv_of_before_the_package_was_installed_gets_it_and_stays(launch):
+  launch()
+  kept, stamp = launch.copy / ".venv" / "mine", launch.copy / ".venv" / "stamp"
+  kept.touch()
+  stamp.write_text(stamp.read_text().split("dev=")[0] + "dev= 3057196212 3031\n")
+  assert [line.split()[0] for line in launch()[1]] == ["pip"]
+  assert kept.exists()
+
+
+def test_an_accelerator_and_what_the_tests_need_come_in_one_installation(launch):
+  script = 'cd "$(dirname "$0")/.."; source launch/setup.sh; set_up 1'
+  (launch.copy / "launch" / "dev.sh").write_text(script)
+  assert launch(script="dev.sh")[1][1].endswith(" -e .[cpu,dev]")
+  assert launch(script="dev.sh", EXTRA="cuda")[1][1].endswith(" -e .[cuda,dev]")
+
+
+def test_without_uv_it_is_pip_that_installs(launch, tmp_path):
+  (tmp_path / "programs" / "uv").unlink()
+  (tmp_path / "python").write_text(PYTHON)
+  (tmp_path / "python").chmod(0o755)
+  process, asked = launch(PYTHON=str(tmp_path / "python"), PATH="/usr/bin:/bin")
+  assert process.returncode == 0, process.stderr
+  assert asked[:2] == ["-m venv .venv", PIP]
 
 
 def test_an_installation_that_failed_is_begun_again(launch):
@@ -97,7 +136,7 @@ def test_two_starts_at_once_set_up_once(launch):
 
 
 def test_an_accelerator_is_asked_for_by_name(launch):
-  assert launch(EXTRA="cuda")[1][1].endswith("-r requirements.txt -e .[cuda]")
+  assert launch(EXTRA="cuda")[1][1].endswith("-e .[cuda]")
   assert launch()[1] == []  # and kept
   assert len(launch(EXTRA="cpu")[1]) == 2
   process, asked = launch(EXTRA="gpu")

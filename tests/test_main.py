@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -12,20 +13,14 @@ import pytest
 
 from resnet_jax import train
 from resnet_jax.config import load_file
+from tests.warm import Command
 
 NET = "--config=configs/resnet.py:depth=8,digits"
 
 
-def start(*flags, **more):
-  environment = more.pop("env", os.environ) | {"XLA_FLAGS": ""}
-  return subprocess.Popen(
-    [sys.executable, "-m", "resnet_jax.main", *flags],
-    env=environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-    **more,
-  )
+def start(*flags, env=os.environ, **more):
+  both = tempfile.TemporaryFile()  # noqa: SIM115
+  return Command("resnet_jax.main", *flags, env=env | {"XLA_FLAGS": ""}, out=both, **more)
 
 
 def run(*flags, **more):
@@ -124,6 +119,7 @@ def mode(flags):
     ),
     ("resnet.py:shortcut=scaling,digits", "is the identity; set one of them"),
     ("resnet.py,depth=20", "arguments follow a colon"),
+    ("sweeps/depth.py:digits", "is a sweep file; run it by python -m resnet_jax.sweep --config="),
   ],
 )
 def test_arguments_of_config_files(repository, tmp_path, config, message):
@@ -139,6 +135,9 @@ def test_arguments_of_config_files(repository, tmp_path, config, message):
     (["--lr=0.1"], "error: Unknown command line flag 'lr'"),
     (["--config.optim.lr=0.1"], "did you mean config.optim.learning_rate?"),
     (["--mode=describe", "--config.train.steps=8k"], "is no duration"),
+    (["--config.optim.name=adamw"], "config.optim.name is unknown: there is one optimizer, SGD"),
+    (["--config.data.batch_size=16.5"], "batch_size=16.5: must be a whole number"),
+    (["--mode=describe", "--config.optim.drop_at=9"], "does nothing with config.optim.schedule="),
   ],
 )
 def test_flags_that_are_not_there(repository, tmp_path, flags, message):

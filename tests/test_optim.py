@@ -1,5 +1,7 @@
 """The schedules and the optimizer against the papers' numbers and Caffe's formula."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,6 +35,16 @@ def test_linear_warmup():
   assert found == pytest.approx([0.1, 1.65, 0.1 + 3.1 * 399 / 400, 3.2])
   with pytest.raises(UserError, match="optim.warmup_schedule='slow' is unknown; choose from"):
     rates([0], warmup_schedule="slow")
+
+
+@pytest.mark.parametrize("schedule", optim.SCHEDULES)
+def test_the_rate_of_a_float64_run_is_exact(x64, schedule):
+  config = common.cifar(default_config())
+  config.optim.update({"schedule": schedule, "warmup": "0 steps"})
+  rate = optim.schedule(config.optim, 64_000, 128, 50_000)(jnp.int32(50_000))
+  share = {"step": 0.01, "cosine": (1 + math.cos(math.pi * 50 / 64)) / 2, "constant": 1.0}
+  assert rate.dtype == jnp.float64
+  assert float(rate) == pytest.approx(0.1 * share[schedule], rel=1e-15)
 
 
 def test_frozen_parts_stay_and_the_others_train_as_ever():

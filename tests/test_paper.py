@@ -4,7 +4,6 @@ import pytest
 
 from resnet_jax import config as config_lib
 from resnet_jax import paper
-from resnet_jax.models.shortcuts import SETTINGS
 
 
 def first(data="cifar10", **model):
@@ -98,9 +97,3 @@ def test_imagenet_by_way_of_testing():
   assert first("imagenet", **net, stride_on="3x3").text == "22.16"
   thirty_four = {"family": "imagenet", "depth": 34}
   assert [first(**thirty_four, projection=p).error for p in "AB"] == [25.03, 24.52]
-
-
-def test_the_readers_of_settings_are_those_of_the_model():
-  assert {
-    key: readers for key, (by, readers) in paper._READERS.items() if by == "shortcut"
-  } == SETTINGS

@@ -1,5 +1,6 @@
 """Several real processes on this machine: what they compute, and how one of them ends."""
 
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from tests.many import Processes, free_port
 NET = f"--config={os.environ.get('PEERS_NET', 'configs/resnet.py:depth=8,digits')}"
 STEPS = int(os.environ.get("PEERS_STEPS", 12))
 LONG = ["--config.train.steps=100000", "--config.train.log_every=1"]
+SAME = "--config.optim.schedule=constant"  # one program, however many steps there are
 
 
 def flags(**more):
@@ -30,8 +32,8 @@ def start(tmp_path, processes, name, *more, net=NET, **how):
     tmp_path / f"{name}-logs",
     net,
     f"--workdir={tmp_path / name}",
+    *([] if "--mode=eval" in more else [SAME]),
     *more,
-    JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"),
     **how,
   )
 
@@ -170,47 +172,55 @@ def test_a_signal_to_one_has_all_save_and_leave(tmp_path, told):
   again.kill()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("lost", [0, 1])
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
-def test_one_that_is_lost_brings_the_other_down_by_name(tmp_path, lost, how):
-  running = start(tmp_path, 2, "run", *LONG)
-  assert running.until(lambda: len(losses(tmp_path / "run")) > 1)
-  running.all[lost].send_signal(getattr(signal, how))
-  assert running.all[1 - lost].wait(120) == 75
-  running.kill()
-  assert re.search(
-    rf"error: process {lost} of 2 \(host \S+\).*run it again", running.said(1 - lost)
-  )
-
-
-@pytest.mark.slow
-def test_one_that_is_lost_in_an_evaluation_brings_the_other_down_by_name(tmp_path):
-  finished(start(tmp_path, 1, "run", *flags(steps=1), devices=1))
-  before = set((tmp_path / "cache").iterdir())
-  endless = ["--mode=eval", "--precise_bn=1000000"]
-  running = start(tmp_path, 2, "run", *endless, net="--verbosity=-1")
-  assert running.until(lambda: set((tmp_path / "cache").glob("jit__lambda*")) - before)
-  running.all[1].kill()
-  assert running.all[0].wait(120) == 75
-  assert re.search(r"error: process 1 of 2 \(host \S+\).*run it again", running.said())
-
-
-@pytest.mark.slow
-def test_one_that_hangs_brings_all_down_by_name(tmp_path):
-  """A photograph on a folder that does not answer: a pipe that nobody writes to."""
+def hangs(tmp_path):
+  """Two that train on photographs of a folder that does not answer: pipes without writers."""
   photos.folder(tmp_path / "photos", {"a": 16, "b": 16})
   photos.folder(tmp_path / "photos", {"a": 2, "b": 2}, "val")
   net = f"--config=configs/imagenet/miniature.py:dir={tmp_path / 'photos'}"
   small = ["--config.data.image_size=32", "--config.data.batch_size=8", "--config.data.workers=1"]
-  running = start(tmp_path, 2, "run", *small, *LONG, net=net)
-  assert running.until(lambda: len(losses(tmp_path / "run")) > 1)
+  running = start(tmp_path, 2, "hangs", *small, *LONG, net=net)
+  assert running.until(lambda: len(losses(tmp_path / "hangs")) > 1)
   for photo in (tmp_path / "photos" / "train").rglob("*.jpg"):
     photo.unlink()
     os.mkfifo(photo)
-  assert running.codes(120) == [75, 75]
-  said = running.said(0) + running.said(1)
-  assert re.search(r"process \d of 2 \(host \S+\) has been reading photographs for over 60 s", said)
+  return running
+
+
+def lost(tmp_path, number, how):
+  """Two that train, of which one is killed or stopped."""
+  name = f"{how}-of-{number}"
+  running = start(tmp_path, 2, name, *LONG)
+  assert running.until(lambda: len(losses(tmp_path / name)) > 1)
+  running.all[number].send_signal(getattr(signal, how))
+  return running
+
+
+def lost_in_an_evaluation(tmp_path):
+  finished(start(tmp_path, 1, "test", *flags(steps=1), devices=1))
+  endless = ["--mode=eval", "--precise_bn=1000000"]
+  cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}  # where nothing is compiled yet
+  running = start(tmp_path, 2, "test", *endless, net="--verbosity=-1", **cache)
+  assert running.until(lambda: list((tmp_path / "cache").glob("jit__lambda*")))
+  running.all[1].kill()
+  return running
+
+
+@pytest.mark.slow
+def test_one_that_is_lost_or_hangs_brings_the_other_down_by_name(tmp_path):
+  """All are begun before one is waited for: each takes half a minute or more to be noticed."""
+  with contextlib.ExitStack() as stack:
+    begin = lambda which, *how: (running := which(tmp_path, *how), stack.callback(running.kill))[0]
+    stuck = begin(hangs)
+    gone = {0: begin(lost, 0, "SIGKILL"), 1: begin(lost, 1, "SIGKILL")}
+    stopped = {0: begin(lost, 0, "SIGSTOP"), 1: begin(lost, 1, "SIGSTOP")}
+    untested = {1: begin(lost_in_an_evaluation)}
+    for number, running in (*gone.items(), *stopped.items(), *untested.items()):
+      assert running.all[1 - number].wait(120) == 75
+      name = rf"error: process {number} of 2 \(host \S+\).*run it again"
+      assert re.search(name, running.said(1 - number))
+    assert stuck.codes(120) == [75, 75]
+    name = r"process \d of 2 \(host \S+\) has been reading photographs for over 60 s"
+    assert re.search(name, stuck.said(0) + stuck.said(1))
 
 
 def test_what_one_alone_finds_wrong_ends_all_with_its_words(tmp_path):

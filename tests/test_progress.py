@@ -2,9 +2,10 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
-from resnet_jax import progress
+from resnet_jax import cli, progress
 from resnet_jax.progress import Progress
 
 
@@ -58,6 +59,10 @@ def test_messages_are_printed_as_they_are():
   assert shown(False, use) == f"compiling [net] ...\n{text}\n"
 
 
+def test_a_run_that_takes_no_step_has_no_bar():
+  assert shown(True, lambda bar: bar.message("done already")) == "done already\n"
+
+
 def test_a_terminal_has_a_bar_below_the_messages():
   def use(bar):
     bar.update(42, 0.25, 9.1, 300.0)
@@ -68,3 +73,36 @@ def test_a_terminal_has_a_bar_below_the_messages():
   assert "test error 9.00 %" in text
   assert "100/100" in text
   assert "loss 0.2000  error 8.00 %  300 images/s" in text
+
+
+NAMES = {"utf-8": ("caf\udce9 ± é", "caf\\udce9 ± é"), "ascii": ("caf\udce9 é", "caf\\udce9 \\xe9")}
+
+
+@pytest.fixture(params=NAMES)
+def strict(request, monkeypatch):
+  """A standard output of an encoding, a name for it, and how it stands there."""
+  stream = io.TextIOWrapper(io.BytesIO(), encoding=request.param, errors="strict")
+  monkeypatch.setattr("sys.stdout", stream)
+
+  def printed():
+    stream.flush()
+    return stream.buffer.getvalue().decode(request.param)
+
+  return *NAMES[request.param], printed
+
+
+def test_a_run_prints_names_that_the_terminal_cannot(strict):
+  name, escaped, printed = strict
+  with Progress(1) as bar:
+    bar.message(name)
+    bar.warn(name)
+    bar.phase(name)
+  progress.say(name)
+  assert printed().splitlines() == [escaped, escaped, f"{escaped} ...", escaped]
+
+
+def test_commands_print_names_that_the_terminal_cannot(strict):
+  name, escaped, printed = strict
+  cli.escape_output()
+  print(name)
+  assert printed() == f"{escaped}\n"

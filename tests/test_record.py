@@ -12,15 +12,21 @@ from resnet_jax import train
 from tests.test_train import command, facts, final_state, finish, tiny
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, request):
+  """The run that nothing happens to."""
+  folder = tmp_path_factory.mktemp("record") / "whole"
+  assert finish(command(request.config.rootpath, folder, "--config.train.steps=200"))[0] == 0
+  return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("comes_back", "saving"), [(True, False), (False, False), (False, True)])
 def test_a_folder_that_vanishes_is_waited_for_and_what_is_in_its_place_left_alone(
-  tmp_path, repository, monkeypatch, comes_back, saving
+  tmp_path, repository, monkeypatch, whole, comes_back, saving
 ):
   monkeypatch.setenv("RESNET_JAX_DISK_PATIENCE", "60" if comes_back else "2")
-  whole, run, away = tmp_path / "whole", tmp_path / "run", tmp_path / "away"
-  process = command(repository, whole, "--config.train.steps=200")
-  assert finish(process)[0] == 0
+  run, away = tmp_path / "run", tmp_path / "away"
   often = "--config.train.checkpoint_every=5"
   process = command(repository, run, "--config.train.steps=200", often)
   while True:

@@ -75,7 +75,6 @@ def test_killed_and_stopped_seeds_end_with_the_same_bits(tmp_path):
       "--seeds=2",
       *(f"--config.train.{key}={value}" for key, value in lengths.items()),
       devices=4,
-      JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"),
     )
 
   whole = start("whole")

@@ -1,6 +1,7 @@
 """Runs as a user sees them: the command, killed and started again; what it leaves behind."""
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -9,17 +10,19 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
-from resnet_jax import data, evaluation, metrics, train, workdir
+from resnet_jax import data, evaluation, metrics, progress, seeds, train, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import load_file
 from resnet_jax.errors import Diverged, UserError
+from tests.warm import Command
 
 NET = "configs/resnet.py:depth=8,digits"
 SHORT = [
@@ -36,16 +39,14 @@ KILLS = int(os.environ.get("KILLS", 4))  # how often the run is killed
 KILLED = os.environ.get("KILLED", NET)
 
 
-def command(repository, workdir, *more, net=NET, out=subprocess.PIPE):
-  environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(workdir.parent)}
+def command(repository, workdir, *more, net=NET, out=None):
   flags = [f"--config={net}", f"--workdir={workdir}", *SHORT]
-  return subprocess.Popen(
-    [sys.executable, "-m", "resnet_jax.main", *flags, *more],
+  return Command(
+    "resnet_jax.main",
+    *(*flags, *more),
     cwd=repository,
-    env=environment,
-    stdout=out,
-    stderr=subprocess.STDOUT,
-    text=True,
+    env=os.environ | {"XLA_FLAGS": ""},
+    out=out or tempfile.TemporaryFile(),
   )
 
 
@@ -110,9 +111,25 @@ def tiny(**more):
   return config
 
 
-def test_damaged_checkpoint_is_passed_over(tmp_path, repository, monkeypatch, capsys):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, request):
+  """The folder of a run of `tiny()`, of which tests take copies."""
+  folder = tmp_path_factory.mktemp("tiny") / "run"
+  with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(request.config.rootpath)
+    train.train(tiny(), folder)
+  return folder
+
+
+@pytest.fixture
+def finished(made, tmp_path, repository, monkeypatch):
+  """A finished run of `tiny()` in `tmp_path / "run"`; returns its result."""
   monkeypatch.chdir(repository)
-  whole = train.train(tiny(), tmp_path / "run")
+  shutil.copytree(made, tmp_path / "run")
+  return json.loads((made / "result.json").read_text())
+
+
+def test_damaged_checkpoint_is_passed_over(tmp_path, finished, capsys):
   for file in (tmp_path / "run" / "checkpoints" / "4").rglob("*"):
     if file.is_file() and file.stat().st_size > 3000:
       content = bytearray(file.read_bytes())
@@ -120,13 +137,12 @@ def test_damaged_checkpoint_is_passed_over(tmp_path, repository, monkeypatch, ca
       file.write_bytes(content)
   again = train.train(tiny(), tmp_path / "run")
   assert "checkpoint 4 is damaged and passed over" in capsys.readouterr().out
-  assert again["test_error"] == whole["test_error"]
+  assert again["test_error"] == finished["test_error"]
   assert (tmp_path / "run" / "checkpoints_damaged" / "4.0").is_dir()
 
 
-def test_a_run_without_a_whole_checkpoint_is_not_begun_again(tmp_path, repository, monkeypatch):
-  monkeypatch.chdir(repository)
-  train.train(tiny(), tmp_path / "run")
+@pytest.mark.usefixtures("finished")
+def test_a_run_without_a_whole_checkpoint_is_not_begun_again(tmp_path):
   for file in (tmp_path / "run" / "checkpoints").rglob("_METADATA"):
     file.write_text("")
   with pytest.raises(UserError, match="none of the checkpoints in .* can be restored"):
@@ -190,9 +206,8 @@ def test_shorter_run_is_refused_and_nothing_written(tmp_path, repository, monkey
   assert kept == {p.name: p.read_bytes() for p in (tmp_path / "run").glob("*.json*")}
 
 
-def test_resume_on_other_data_is_refused(tmp_path, repository, monkeypatch):
-  monkeypatch.chdir(repository)
-  train.train(tiny(), tmp_path / "run")
+@pytest.mark.usefixtures("finished")
+def test_resume_on_other_data_is_refused(tmp_path, monkeypatch):
   load = data.load
 
   def other(config):
@@ -278,8 +293,10 @@ def test_output_that_nobody_takes_does_not_stop_a_run(tmp_path, repository):
     process = command(repository, tmp_path / "full", out=full)
     process.wait(timeout=300)
   assert json.loads((tmp_path / "full" / "result.json").read_text())["status"] == "done"
-  process = command(repository, tmp_path / "closed")
-  process.stdout.close()
+  reader, writer = os.pipe()
+  with open(writer, "w") as closed:
+    process = command(repository, tmp_path / "closed", out=closed)
+  os.close(reader)
   assert process.wait(timeout=300) == 0
 
 
@@ -335,10 +352,50 @@ def test_a_second_run_in_one_workdir_is_refused(tmp_path, repository, monkeypatc
   assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_a_finished_run_started_again_keeps_its_result(tmp_path, repository, monkeypatch):
+def test_a_finished_run_started_again_keeps_its_result_and_says_so(tmp_path, finished, monkeypatch):
+  terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
+  monkeypatch.setattr(progress, "best_effort_console", lambda: terminal)
+  assert train.train(tiny(), tmp_path / "run") == finished
+  (said,) = terminal.file.getvalue().splitlines()  # and no bar
+  assert said.startswith(f"done already: test error {finished['test_error']:.2f} %, best ")
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"optim.drop_at": "2"}, "drop_at='2' does nothing with config.optim.schedule='cosine'"),
+    ({"model.stride_on": "3x3"}, "config.model.stride_on='3x3' does nothing"),
+    ({"data.dir": "/data"}, "config.data.dir='/data' does nothing"),
+    ({"data.batch_size": 5000}, "batch_size=5000 is more than the 1437 examples"),
+    ({"optim.schedule": "step", "optim.drop_at": "5"}, "after the end of the run: step 5 of 4"),
+  ],
+)
+def test_what_does_nothing_is_refused_in_a_new_run(
+  tmp_path, repository, monkeypatch, change, message
+):
   monkeypatch.chdir(repository)
-  first = train.train(tiny(), tmp_path / "run")
-  assert train.train(tiny(), tmp_path / "run") == first
+  config = tiny()
+  config.update_from_flattened_dict(change)
+  with pytest.raises(UserError, match=message):
+    train.train(config, tmp_path / "run")
+  assert not (tmp_path / "run" / "config.json").exists()
+  with pytest.raises(UserError, match=message):
+    seeds.train_all(config, tmp_path / "seeds", 2)
+
+
+def test_a_run_that_has_begun_goes_on_with_what_does_nothing(tmp_path, repository, monkeypatch):
+  monkeypatch.chdir(repository)
+  config = tiny()
+  config.model.stride_on, config.data.dir, config.optim.drop_at = "3x3", "/data", "9"
+  with monkeypatch.context() as before:
+    before.setattr(workdir, "begins", lambda *_: False)  # as the version before had it
+    first = train.train(config, tmp_path / "run")
+  rows = facts(tmp_path / "run")
+  for again in (config, tiny()):  # the same command; and one of a recipe that has left it out
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
+    assert train.train(again, tmp_path / "run")["test_error"] == first["test_error"]
+    assert facts(tmp_path / "run") == rows
+  assert not (tmp_path / "run" / "metrics.aside").exists()
 
 
 def test_batch_that_devices_cannot_share(tmp_path, repository, monkeypatch):

@@ -1,6 +1,7 @@
 """Whose a folder is: a run's identity, the classes it began with, files that are not its own."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_the_identity_of_a_config_stays(monkeypatch):
   config = changed(seed=3, model__depth=20, data__name="digits", train__log_every=7)
   found = workdir.identity(config)
   assert workdir.identity(changed()) == "44136fa355b3678a"  # nothing differs from the defaults
-  assert found == "5ddeadd35ab6fdec"
+  assert found == "2a563636e12f7407"
   defaults = config_lib.default_config
 
   def with_one_more():
@@ -151,6 +152,54 @@ def test_a_lost_config_is_asked_for_and_taken(tmp_path):
 
 
 def test_what_result_json_says_of_the_data(tmp_path):
-  assert workdir.recorded(tmp_path) is None
-  metrics.write_json(tmp_path / "result.json", {"data": {"shape": [8, 8, 1], "classes": ["a"]}})
-  assert workdir.recorded(tmp_path) == ((8, 8, 1), ["a"])
+  assert workdir.recorded(tmp_path) == {}
+  known = {"shape": [8, 8, 1], "classes": ["a"], "fingerprint": "1"}
+  metrics.write_json(tmp_path / "result.json", {"data": known})
+  assert workdir.recorded(tmp_path) == {"shape": (8, 8, 1), "classes": ("a",), "fingerprint": "1"}
+  assert workdir.class_names(tmp_path, {"data": "1"}) == ("a",)
+  assert workdir.class_names(tmp_path, {"data": "2"}) is None
+  assert workdir.class_names(tmp_path, {"data": "2", "classes": ["b"]}) == ("b",)
+
+
+@pytest.fixture
+def stored(tmp_path):
+  """Writes the config of a run of the version before, which set what its net does not read."""
+
+  def store(name, **changes):
+    config = config_lib.default_config()
+    config.update_from_flattened_dict({"model.stride_on": "3x3"} | changes)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.json").write_text(json.dumps(config_lib.to_json(config)))
+    return tmp_path / name
+
+  return store
+
+
+def test_a_run_that_is_stored_goes_on_with_what_nothing_reads(stored):
+  old, recipe = workdir.read_config(stored("run")), config_lib.default_config()
+  for new in (old, recipe):
+    workdir.refuse_changes(old, new)
+    workdir.refuse_other_network(old, new)
+  recipe.model.unit = "bottleneck"
+  with pytest.raises(UserError, match="model.stride_on: '3x3' -> '1x1'"):
+    workdir.refuse_changes(old, recipe)
+
+
+def test_a_run_begins_where_there_is_none(stored, tmp_path):
+  new = tmp_path / "new"
+  assert workdir.begins(new)
+  assert not workdir.begins(new, stored("begun"))  # of several seeds, one
+  (new / "checkpoints").mkdir(parents=True)
+  (new / "config.json").write_text(json.dumps(config_lib.to_json(config_lib.default_config())))
+  assert not workdir.begins(new)
+
+
+@pytest.mark.parametrize(
+  ("sweep", "begins"), [({"strict": True}, True), ({"strict": False}, False), ({}, False)]
+)
+def test_the_runs_of_an_older_sweep_have_begun(tmp_path, monkeypatch, sweep, begins):
+  (tmp_path / "sweep.json").write_text(json.dumps(sweep))
+  assert workdir.begins(tmp_path / "row" / "seed1") == begins
+  (tmp_path / "row").mkdir()
+  monkeypatch.chdir(tmp_path / "row")
+  assert workdir.begins(workdir.pathlib.Path("seed1")) == begins

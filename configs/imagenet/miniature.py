@@ -26,4 +26,4 @@ def get_config(argument: str = ""):
   config.train.steps = "30 epochs"
   config.train.log_every = "20 steps"
   config.train.eval_every = config.train.checkpoint_every = "2 epochs"
-  return config
+  return common.only_read(config)

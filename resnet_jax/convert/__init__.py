@@ -3,65 +3,101 @@
     config, variables, report = convert.load_weights("resnet50.pth")
 
 The net is recognized from the tensors' names. What they do not tell is taken from the kind of
-file: PyTorch's nets have the stride on the 3x3 convolution, Caffe's on the first 1x1.
+file: PyTorch's nets have the stride on the 3x3 convolution, Caffe's on the first 1x1. Files that
+were exported here tell everything.
 """
 
+import dataclasses
 import os
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from resnet_jax import config as config_lib
 from resnet_jax import errors
-from resnet_jax.convert import files, layouts, translate
+from resnet_jax.convert import about, files, layouts, relatives, translate
 from resnet_jax.convert.layouts import LAYOUTS, PADDINGS, Net
 from resnet_jax.convert.translate import Report
 from resnet_jax.errors import UserError
 
-__all__ = ["LAYOUTS", "PADDINGS", "Report", "info", "load_weights", "recognize", "tensors_of"]
+__all__ = [
+  "LAYOUTS",
+  "PADDINGS",
+  "Report",
+  "info",
+  "load_weights",
+  "recognize",
+  "said",
+  "tensors_of",
+]
 
-EXPORTED = {"imagenet": "torchvision", "cifar": "cifar"}
+# The layout that a net is exported in, by family and projection.
+EXPORTED = {
+  ("imagenet", "B"): "torchvision",
+  ("cifar", "A"): "cifar",
+  ("cifar", "B"): "shortcut",
+}
+GREY = "0.449/0.226"  # ImageNet's constants for images of one channel
+
+
+class Found(NamedTuple):
+  """A weights file and the net that was recognized in it."""
+
+  path: pathlib.Path
+  contents: files.Contents
+  net: Net
+  told: dict[str, Any]  # by a file that was exported here: settings, and the fingerprint
 
 
 def load_weights(
-  path: str | os.PathLike, config: Any = None, padding: str = "both"
+  path: str | os.PathLike,
+  config: Any = None,
+  padding: str = "both",
+  *,
+  ema: bool = False,
+  normalize: str = "",
+  backbone: bool = False,
 ) -> tuple[Any, dict[str, Any], Report]:
   """The network in a weights file.
 
   Args:
-    path: .safetensors, .pth, .pt, .th or .caffemodel.
+    path: a file of PyTorch's, .safetensors or .caffemodel, known by what it holds.
     config: of the net that it must be; recognized where None.
     padding: of the shortcuts' zero channels in CIFAR nets: both sides, or the end.
+    ema: take the averaged weights that lie beside the raw ones.
+    normalize: the constants that images are normalized by, as `config.data.normalize`; empty: the
+      config's, or those of the file or of its kind.
+    backbone: whether a net without its classifier will do; it tells 0 classes apart.
 
   Returns:
-    its config, normalizing images by the constants of the file's kind if it named none; its
-    variables as `model.apply` takes them, in numpy; and what became of each tensor.
+    its config, with constants that normalize images; its variables as `model.apply` takes them, in
+    numpy; and what became of each tensor.
 
   Raises:
     UserError: the file cannot be read or holds another net, or one of other classes.
   """
-  from resnet_jax.convert import network  # with JAX
-
   if padding not in PADDINGS:
     raise errors.unknown("--padding", padding, PADDINGS)
-  path = pathlib.Path(path)
-  tensors = files.read(path)
-  net = _recognize(path, tensors)
-  config = _config(net) if config is None else _with_constants(config, net)
+  found = _find(pathlib.Path(path), ema)
+  tensors, headless = found.contents.tensors, found.net.classes is None
+  assumed = _assumed(found, config, padding, normalize)
+  config = _normalized(_config(found) if config is None else config, found, normalize)
+  table = _table(found, config, padding)
+  computed = config.data.normalize in config_lib.COMPUTED
+  report = translate.compare(tensors, table)._replace(
+    notes=tuple(filter(None, (found.contents.note, assumed))),
+    fingerprint=found.told[about.FINGERPRINT] if computed else "",
+  )
+  if headless and not backbone:
+    raise _headless(found, report)
   try:
-    network.check(config)
-  except UserError as error:
-    units = ", ".join(map(str, net.units))
-    raise UserError(f"{path}, with {units} {net.unit} units in its stages: {error}") from None
-  data = info(config, net.classes)
-  table = network.entries(net.layout, config.model, data.shape[-1], len(data.classes), padding)
-  report = translate.compare(tensors, table)
-  differences = _differences(net, config, len(data.classes))
-  if problem := translate.misfit(tensors, table, strict=bool(differences)):
-    raise UserError("; ".join([f"{path}: {problem}", *differences]))
-  try:
-    return config, translate.to_ours(tensors, table), report
+    variables = translate.to_ours(tensors, table)
   except UserError as error:
     raise UserError(f"{path}: {error}") from None
+  if headless:
+    variables["params"]["classifier"] = _no_classifier(config)
+  return config, variables, report
 
 
 def recognize(path: str | os.PathLike) -> Any:
@@ -70,20 +106,30 @@ def recognize(path: str | os.PathLike) -> Any:
   Raises:
     UserError: the file cannot be read or holds no net that is known.
   """
-  path = pathlib.Path(path)
-  return _config(_recognize(path, files.read(path)))
+  return _config(_find(pathlib.Path(path)))
+
+
+def said(path: str | os.PathLike, config: Any, report: Report) -> str:
+  """What was read from a weights file, in one line."""
+  model = config.model
+  family = {"imagenet": "ImageNet", "cifar": "CIFAR"}[model.family]
+  more = f"stride on {model.stride_on}" if model.unit == "bottleneck" else ""
+  more = f"projection {model.projection}" if model.family == "cifar" else more
+  parts = [f"{family} net of {model.depth} layers", f"{model.unit} units", more]
+  net = ", ".join(filter(None, [*parts, f"normalized by {config.data.normalize}"]))
+  return "; ".join([f"{pathlib.Path(path).name}: {net}", report.counts(), *report.notes])
 
 
 def info(config: Any, classes: int) -> Any:
-  """The `data.Info` of weights that tell so many classes apart; a data set that the config names
-  is believed more than they are.
+  """The `data.Info` of weights that tell so many classes apart, 0 if they have no classifier; a
+  data set that the config names is believed more than they are.
   """
   from resnet_jax import data
   from resnet_jax.data import augment
 
   found = data.info(config.data) if config.data.dir else data.of_weights(config.data, classes)
   augment.check_channels(config.data, found.shape[-1])
-  return found
+  return found if classes else dataclasses.replace(found, classes=())
 
 
 def tensors_of(config: Any, variables: dict[str, Any]) -> tuple[files.Tensors, Report]:
@@ -95,7 +141,8 @@ def tensors_of(config: Any, variables: dict[str, Any]) -> tuple[files.Tensors, R
   from resnet_jax.convert import network
 
   network.check(config)
-  layout, params = LAYOUTS[EXPORTED[config.model.family]], variables["params"]
+  layout = LAYOUTS[EXPORTED[config.model.family, config.model.projection]]
+  params = variables["params"]
   inputs = params["stem"]["conv"]["kernel"].shape[2]
   classes = params["classifier"]["bias"].size
   table = network.entries(layout, config.model, inputs, classes, "both")
@@ -103,36 +150,120 @@ def tensors_of(config: Any, variables: dict[str, Any]) -> tuple[files.Tensors, R
   return tensors, translate.compare(tensors, table)
 
 
-def _recognize(path: pathlib.Path, tensors: files.Tensors) -> Net:
-  net = layouts.recognize(tensors)
+def _find(path: pathlib.Path, ema: bool = False) -> Found:
+  contents = files.read(path, ema)
+  net = layouts.recognize(contents.tensors)
   if net is None:
+    names = [name for name in contents.tensors if not name.endswith(translate.IGNORED)]
+    first = ", ".join(sorted(names, key=translate.natural)[:3])
+    like = relatives.name(contents.tensors, None)
     raise UserError(
-      f"{path} holds no net that is known; its first tensors are {', '.join(list(tensors)[:3])}"
+      f"{path} holds no net that is known; its first tensors are {first}"
+      + (f"; it looks like {like}" if like else "")
     )
-  return net
+  return Found(path, contents, net, about.read(path, contents.metadata))
 
 
-def _config(net: Net) -> Any:
-  """The defaults, with what the net tells."""
-  config = config_lib.default_config()
+def _config(found: Found) -> Any:
+  """The defaults, with what the net and the file tell."""
+  net, config = found.net, config_lib.default_config()
   config.model.family, config.model.unit, config.model.depth = net.family, net.unit, net.depth
-  config.data.normalize = net.layout.normalize
+  config.model.projection = net.projection
+  config.data.normalize = net.layout.normalize if net.channels == 3 else GREY
   if net.family == "cifar":
-    config.data.name = "cifar100" if net.classes == 100 else "cifar10"
+    colour = "cifar100" if net.classes == 100 else "cifar10"
+    config.data.name = colour if net.channels == 3 else "mnist"
   else:
-    config.model.update({"projection": "B"} | net.layout.model)
+    config.model.update(net.layout.model)
     config.data.name, config.data.test_split = "folder", "val"
+  told = {key: value for key, value in found.told.items() if key != about.FINGERPRINT}
+  config.update_from_flattened_dict(told)
   return config
 
 
-def _with_constants(config: Any, net: Net) -> Any:
-  """The config given; weights come without the training set that a mean could be computed from."""
+def _normalized(config: Any, found: Found, given: str) -> Any:
+  """The config with constants; weights come without the training set to compute a mean of, unless
+  they were exported here and the config names that very set.
+
+  Raises:
+    UserError: such constants there are not, or the set is another.
+  """
   from resnet_jax.data import augment
 
   config = config.copy_and_resolve_references()
-  if config.data.normalize not in augment.CONSTANTS:
-    config.data.normalize = net.layout.normalize
+  theirs, ours = _config(found).data, config.data
+  if given:
+    if given in config_lib.COMPUTED:
+      raise UserError(
+        f"--normalize={given} is computed of a training set, which a weights file does not bring; "
+        f"write {', '.join(augment.CONSTANTS)} or numbers such as {augment.EXAMPLE}"
+      )
+    augment.check(given)
+    ours.normalize = given
+  elif ours.normalize in config_lib.COMPUTED:
+    same = (ours.name, ours.train_split) == (theirs.name, theirs.train_split)
+    if theirs.normalize in config_lib.COMPUTED and not same:
+      raise UserError(
+        f"{found.path}: its images were normalized by {theirs.normalize} of {theirs.name}, which "
+        f"config.data.name={ours.name!r} does not give; say by which constants with --normalize"
+      )
+    ours.normalize = theirs.normalize
   return config
+
+
+def _table(found: Found, config: Any, padding: str) -> list[translate.Entry]:
+  """The tensors that the config's net is made of, once the file is seen to hold all of them, and
+  none that is left over.
+  """
+  from resnet_jax.convert import network  # with JAX
+
+  net, tensors = found.net, found.contents.tensors
+  try:
+    network.check(config)
+  except UserError as error:
+    units = ", ".join(map(str, net.units))
+    raise _refusal(found, f"with {units} {net.unit} units in its stages: {error}") from None
+  data = info(config, net.classes or 0)
+  table = network.entries(net.layout, config.model, data.shape[-1], len(data.classes), padding)
+  if net.classes is None:
+    table = [entry for entry in table if entry.path[0] != "classifier"]
+  if problem := translate.misfit(tensors, table, net.layout.own.match):
+    raise _refusal(found, problem, *_differences(net, config, len(data.classes)))
+  return table
+
+
+def _assumed(found: Found, config: Any, padding: str, normalize: str) -> str:
+  """What of a CIFAR net no file tells and nobody has said."""
+  if found.net.family != "cifar" or found.told:
+    return ""
+  told = normalize or config is not None and config.data.normalize not in config_lib.COMPUTED
+  guesses = [] if told else ["the normalization (convert --normalize)"]
+  if found.net.projection == "A" and padding == "both":
+    guesses.append("zeros padded on both sides (convert --padding)")
+  return f"assumed: {' and '.join(guesses)}" if guesses else ""
+
+
+def _refusal(found: Found, *clauses: str) -> UserError:
+  like = relatives.name(found.contents.tensors, found.net)
+  looks = [f"it looks like {like}"] if like else []
+  return UserError("; ".join([f"{found.path}: {clauses[0]}", *clauses[1:], *looks]))
+
+
+def _headless(found: Found, report: Report) -> UserError:
+  unused = f", but {', '.join(report.unused[: translate.NAMED])}" if report.unused else ""
+  return UserError(
+    f"{found.path}: {found.net.layout.classifier}.weight is missing: the file holds no classifier"
+    f"{unused}; resnet_jax.features and configs/finetune.py take the file itself as it is"
+  )
+
+
+def _no_classifier(config: Any) -> dict[str, np.ndarray]:
+  """The parameters of a classifier for no class."""
+  from resnet_jax.models import resnet, units
+
+  width = resnet.WIDTHS[config.model.family][-1]
+  channels = units.UNITS[config.model.unit](width)[-1][1]
+  return {"kernel": np.zeros((channels, 0), np.float32), "bias": np.zeros(0, np.float32)}
 
 
 def _differences(net: Net, config: Any, classes: int) -> list[str]:
@@ -144,6 +275,11 @@ def _differences(net: Net, config: Any, classes: int) -> list[str]:
     return [f"config.model.family is {model.family}, the file's net {net.family}"]
   if net.unit != model.unit:
     found.append(f"the file is of {net.unit} units, config.model.unit is {model.unit}")
+  if net.projection != model.projection:
+    found.append(
+      f"the file's net has projection {net.projection}, config.model.projection is "
+      f"{model.projection}"
+    )
   for stage, (here, there) in enumerate(
     zip(net.units, resnet.units_per_stage(model), strict=False), start=1
   ):
@@ -152,7 +288,7 @@ def _differences(net: Net, config: Any, classes: int) -> list[str]:
         f"the file has {here} units in stage {stage}, config.model.depth={model.depth} has {there}"
       )
       break
-  if net.classes != classes:
+  if net.classes not in (None, classes):
     found.append(
       f"the file tells {net.classes} classes apart, config.data.name={config.data.name!r} {classes}"
     )

@@ -55,8 +55,7 @@ def _net_type() -> Any:
 def read(data: bytes) -> dict[str, np.ndarray]:
   """The tensors of a released net under PyTorch's names for fields: `conv1.weight`, [O, I, H, W].
 
-  A BatchNorm and its Scale become one `bn...`; the first convolution takes RGB, and its bias, which
-  ResNet-50 has, moves into the mean that is subtracted next.
+  A BatchNorm and its Scale become one `bn...`; the first convolution takes RGB.
 
   Raises:
     Damaged: the bytes are no such net.
@@ -74,9 +73,6 @@ def read(data: bytes) -> dict[str, np.ndarray]:
       tensors |= _tensors(layer.type, layer.name, [_array(blob) for blob in layer.blobs])
     if "conv1.weight" in tensors:
       tensors["conv1.weight"] = tensors["conv1.weight"][:, ::-1]
-    if "bn_conv1.running_mean" in tensors and "conv1.bias" in tensors:
-      bias = tensors.pop("conv1.bias")
-      tensors["bn_conv1.running_mean"] = tensors["bn_conv1.running_mean"] - bias
   except (ValueError, IndexError):
     raise Damaged("its blobs have shapes that no such net has") from None
   return tensors

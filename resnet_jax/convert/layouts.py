@@ -4,8 +4,9 @@ Nothing here needs JAX: a config file may ask what a weights file holds.
 """
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Layout(NamedTuple):
 
   name: Callable[[int, int, str], str]
   model: dict[str, str]
+  own: re.Pattern[str]  # what names of the stem, of units and of the classifier begin with
   normalize: str = "imagenet"
 
   @property
@@ -29,13 +31,16 @@ class Layout(NamedTuple):
     return self.name(0, 0, "classifier")
 
 
-def _torchvision(stage: int, unit: int, role: str) -> str:
-  role = {"projection": "downsample.0", "projection_bn": "downsample.1"}.get(role, role)
-  return f"layer{stage}.{unit}.{role}" if stage else {"classifier": "fc"}.get(role, role)
+def _torchvision(projection: str, classifier: str) -> Callable[[int, int, str], str]:
+  """Stages layer1, layer2 ...; of the projection and the classifier there are two names each."""
+  others = {"projection": f"{projection}.0", "projection_bn": f"{projection}.1"}
+  others["classifier"] = classifier
 
+  def name(stage: int, unit: int, role: str) -> str:
+    layer = others.get(role, role)
+    return f"layer{stage}.{unit}.{layer}" if stage else layer
 
-def _cifar(stage: int, unit: int, role: str) -> str:
-  return "linear" if role == "classifier" else _torchvision(stage, unit, role)
+  return name
 
 
 def _torch7(stage: int, unit: int, role: str) -> str:
@@ -62,14 +67,25 @@ def _caffe(numbered: tuple[int, ...]) -> Callable[[int, int, str], str]:
   return name
 
 
-TORCH = {"stride_on": "3x3"}
-CAFFE = {"stride_on": "1x1", "pool_padding": "end"}
+TORCH = (
+  {"stride_on": "3x3"},
+  re.compile(r"(conv1|bn1|relu|act1|maxpool|layer\d+|avgpool|global_pool|fc|linear)\b"),
+)
+TORCH7 = ({"stride_on": "3x3"}, re.compile(r"\d+\."))
+CAFFE = (
+  {"stride_on": "1x1", "pool_padding": "end"},
+  re.compile(r"(conv1|bn_conv1|(res|bn)\d\w*|fc1000)\."),
+  "caffe",
+)
+# Of layouts that fit a file equally well the first is taken.
 LAYOUTS = {
-  "torchvision": Layout(_torchvision, TORCH),
-  "cifar": Layout(_cifar, TORCH),
-  "torch7": Layout(_torch7, TORCH),
-  "caffe": Layout(_caffe(numbered=()), CAFFE, "caffe"),  # ResNet-50
-  "caffe, numbered": Layout(_caffe(numbered=(2, 3)), CAFFE, "caffe"),  # ResNet-101, 152
+  "torchvision": Layout(_torchvision("downsample", "fc"), *TORCH),
+  "cifar": Layout(_torchvision("downsample", "linear"), *TORCH),
+  "shortcut": Layout(_torchvision("shortcut", "linear"), *TORCH),
+  "shortcut, fc": Layout(_torchvision("shortcut", "fc"), *TORCH),
+  "torch7": Layout(_torch7, *TORCH7),
+  "caffe": Layout(_caffe(numbered=()), *CAFFE),  # ResNet-50
+  "caffe, numbered": Layout(_caffe(numbered=(2, 3)), *CAFFE),  # ResNet-101, 152
 }
 PADDINGS = ("both", "end")
 
@@ -81,7 +97,9 @@ class Net(NamedTuple):
   family: str
   unit: str
   units: tuple[int, ...]  # of each stage
-  classes: int
+  projection: str  # A or B
+  channels: int  # of an image
+  classes: int | None  # None: the file has no classifier
 
   @property
   def depth(self) -> int:
@@ -92,16 +110,27 @@ class Net(NamedTuple):
 def recognize(tensors: Mapping[str, np.ndarray]) -> Net | None:
   """The net whose layers the tensors are named for; None where they are of no layout."""
   found = [(layout, _units(layout, tensors)) for layout in LAYOUTS.values()]
-  # Two layouts may differ in the classifier's name alone.
-  likely = lambda pair: (sum(pair[1]), _size(tensors, pair[0].classifier) is not None)
-  layout, units = max(found, key=likely)
+  # Layouts may differ only in the names of the classifier and of the projections.
+  parts = lambda layout, units: (
+    sum(units),
+    _size(tensors, layout.classifier) > 0,
+    _projects(layout, units, tensors),
+  )
+  layout, units = max(found, key=lambda pair: parts(*pair))
   if not units:
     return None
-  stem: Any = tensors.get(f"{layout.name(0, 0, 'conv1')}.weight", np.empty(0))
-  family = "imagenet" if stem.shape[2:] == (7, 7) else FAMILIES.get(len(units), "imagenet")
+  stem = np.shape(tensors.get(f"{layout.name(0, 0, 'conv1')}.weight", ()))
+  family = "imagenet" if stem[2:] == (7, 7) else FAMILIES.get(len(units), "imagenet")
   third = any(f"{layout.name(1, unit, 'conv3')}.weight" in tensors for unit in range(units[0]))
-  unit = "bottleneck" if third else "basic"
-  return Net(layout, family, unit, units, _size(tensors, layout.classifier) or 10)
+  return Net(
+    layout,
+    family,
+    "bottleneck" if third else "basic",
+    units,
+    "B" if family == "imagenet" or _projects(layout, units, tensors) else "A",
+    stem[1] if len(stem) == 4 else 3,
+    _size(tensors, layout.classifier) or None,
+  )
 
 
 def _units(layout: Layout, names: Mapping[str, np.ndarray]) -> tuple[int, ...]:
@@ -113,7 +142,13 @@ def _units(layout: Layout, names: Mapping[str, np.ndarray]) -> tuple[int, ...]:
   return tuple(itertools.takewhile(bool, map(count, itertools.count(1))))
 
 
-def _size(tensors: Mapping[str, np.ndarray], layer: str) -> int | None:
-  """How many outputs a layer has."""
+def _projects(layout: Layout, units: tuple[int, ...], names: Mapping[str, np.ndarray]) -> bool:
+  """Whether any stage begins with a projection."""
+  stages = range(1, len(units) + 1)
+  return any(f"{layout.name(stage, 0, 'projection')}.weight" in names for stage in stages)
+
+
+def _size(tensors: Mapping[str, np.ndarray], layer: str) -> int:
+  """How many outputs a layer has; 0 where there is no such layer."""
   shapes = (tensors[name].shape for name in (f"{layer}.weight", f"{layer}.bias") if name in tensors)
-  return next((shape[0] for shape in shapes if shape), None)
+  return next((shape[0] for shape in shapes if shape), 0)

@@ -98,10 +98,17 @@ def entries(layout: Layout, config: Any, inputs: int, classes: int, padding: str
       module.shape if ours == "kernel" else module.shape[-1:],
       orders.get(module.reads) if ours == "kernel" else None,
       orders.get(module.writes),
+      _bias(layout, module) if ours == "mean" else "",
     )
     for module in modules(config, inputs, classes)
     for tree, ours, theirs in FIELDS[module.kind]
   ]
+
+
+def _bias(layout: Layout, module: Module) -> str:
+  """How the bias of the convolution before a BN is named, should it have one."""
+  role = {"projection_bn": "projection"}.get(module.role, module.role.replace("bn", "conv"))
+  return f"{layout.name(module.stage, module.unit, role)}.bias"
 
 
 def order(config: Any, padding: str) -> dict[int, np.ndarray]:
@@ -124,14 +131,16 @@ def check(config: Any) -> None:
   """Raises a UserError for a config that names no net, or one that others have no names for."""
   config_lib.check(config)
   model = config.model
-  expected = {"shortcut": "identity", "after_add": "original"}
-  expected |= {"projection": "B"} if model.family == "imagenet" else {"projection": "A"}
-  expected |= {} if model.family == "imagenet" else {"unit": "basic"}
-  for key, value in expected.items():
-    if model[key] != value:
+  expected = {"shortcut": ("identity",), "after_add": ("original",)}
+  of_family = {
+    "imagenet": {"projection": ("B",)},
+    "cifar": {"projection": ("A", "B"), "unit": ("basic",)},
+  }
+  for key, values in (expected | of_family.get(model.family, {})).items():
+    if model[key] not in values:
       raise UserError(
         f"config.model.{key}={model[key]!r}: others have names for the layers of imagenet nets "
         "with identity shortcuts, original units and projection B, and of cifar nets with basic "
-        "units and projection A"
+        "units and projection A or B"
       )
   models.check(model)

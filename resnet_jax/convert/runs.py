@@ -11,22 +11,34 @@ import jax.numpy as jnp
 from resnet_jax import api, convert, data, mesh, metrics, record, setup, workdir
 from resnet_jax import config as config_lib
 from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.convert import names
 from resnet_jax.errors import UserError
 
 
-def write(path: pathlib.Path, weights: pathlib.Path, config: Any, variables: Any) -> None:
+def write(
+  path: pathlib.Path, weights: pathlib.Path, config: Any, variables: Any, fingerprint: str = ""
+) -> None:
   """Makes a run at step 0 of the variables that `load_weights` gave for a file.
+
+  Args:
+    path: the run's folder.
+    weights: the file.
+    config: of the net.
+    variables: of the net.
+    fingerprint: of the data set that images are normalized by; empty for constants.
 
   Raises:
     UserError: the folder is in use, holds anything already or cannot be written.
   """
   setup.use_type(config)
-  info = convert.info(config, variables["params"]["classifier"]["bias"].size)
+  outputs = variables["params"]["classifier"]["bias"].size
+  classes = names.read(weights, outputs)
+  info = names.named(convert.info(config, outputs), classes)
   state = _state(config, info, variables)
   with workdir.lock(path), weights.open("rb") as file:
     refuse_taken(path)
     checkpoints = Checkpoints(path, print)
-    position = record.Position(**record.whose(config, classes=None))  # whose names a file lacks
+    position = record.Position(data=fingerprint, **record.whose(config, classes))
     checkpoints.save(0, state, dataclasses.asdict(position))
     checkpoints.settle()
     checkpoints.close()

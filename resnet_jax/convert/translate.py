@@ -1,14 +1,15 @@
 """Between a tree of ours and tensors by another framework's names: one table, both ways."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from resnet_jax.errors import UserError
 
-IGNORED = ("num_batches_tracked",)  # counts of PyTorch's BN that no net needs
+# Counts of PyTorch's BN, and of a profiler, that no net needs.
+IGNORED = ("num_batches_tracked", "total_ops", "total_params")
 NAMED = 5  # of the missing tensors, in an error
 # The axes of a kernel of ours in the order of theirs, and back.
 THEIRS = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
@@ -25,6 +26,7 @@ class Entry(NamedTuple):
   shape: tuple[int, ...]  # ours
   reads: np.ndarray | None  # where ours' input channels lie in theirs
   writes: np.ndarray | None
+  bias: str = ""  # of a mean: the bias of the convolution before, which BN subtracts again
 
   @property
   def ours(self) -> str:
@@ -44,36 +46,48 @@ class Report(NamedTuple):
   used: list[tuple[str, str, tuple[int, ...]]]
   unused: list[str]
   missing: list[str]
+  notes: tuple[str, ...] = ()  # what was chosen or assumed
+  fingerprint: str = ""  # of the data set that the normalization is computed from
+
+  def counts(self) -> str:
+    """How many tensors were used and how many not, the first of them by name."""
+    names = ", ".join(self.unused[:NAMED]) + (" ..." if len(self.unused) > NAMED else "")
+    return f"{len(self.used)} tensors used, {len(self.unused)} unused{f' ({names})' * bool(names)}"
+
+
+def natural(name: str) -> list[Any]:
+  """A key to sort names by, in which 10 comes after 9."""
+  return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def compare(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> Report:
   """Which tensors a net uses, which not, and which it lacks."""
-  names = {entry.theirs for entry in table}
-  by_number = lambda name: [
-    int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)
-  ]
-  unused = sorted(set(tensors) - names, key=by_number)
+  named = [(name, entry) for entry in table for name in (entry.theirs, entry.bias)]
+  unused = sorted(set(tensors) - {name for name, _ in named}, key=natural)
   return Report(
-    [(entry.theirs, entry.ours, entry.shape) for entry in table if entry.theirs in tensors],
+    [(name, entry.ours, entry.shape) for name, entry in named if name in tensors],
     [name for name in unused if not name.endswith(IGNORED)],
     [entry.theirs for entry in table if entry.theirs not in tensors],
   )
 
 
-def misfit(tensors: Mapping[str, np.ndarray], table: list[Entry], strict: bool) -> str | None:
-  """What is wrong with the first tensor, in the net's order, that is missing or does not fit; if
-  `strict`, with the first that the net does not use.
+def misfit(
+  tensors: Mapping[str, np.ndarray], table: list[Entry], own: Callable[[str], Any]
+) -> str | None:
+  """What is wrong with the first tensor, in the net's order, that is missing or does not fit; else
+  with the first that the net does not use though `own` says that it is the net's by its name.
   """
-  _, unused, missing = compare(tensors, table)
+  _, unused, missing, *_ = compare(tensors, table)
   for entry in table:
     if entry.theirs in missing:
       more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
       rest = f"; missing: {', '.join(missing[:NAMED])}{more}" if len(missing) > 1 else ""
       return f"{entry.theirs} is missing, of shape {entry.their_shape}{rest}"
-    if (shape := tensors[entry.theirs].shape) != entry.their_shape:
-      return f"{entry.theirs} has the shape {shape}, where the net has {entry.their_shape}"
-  if strict and unused:
-    return f"{unused[0]} of shape {tensors[unused[0]].shape} is no part of the net"
+    for name in (entry.theirs, entry.bias):
+      if name in tensors and (shape := tensors[name].shape) != entry.their_shape:
+        return f"{name} has the shape {shape}, where the net has {entry.their_shape}"
+  for name in filter(own, unused):
+    return f"{name} of shape {tensors[name].shape} is no part of the net"
   return None
 
 
@@ -85,7 +99,7 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> dict[str, 
   """
   stacks: dict[tuple[str, ...], list[np.ndarray]] = {}
   for entry in table:
-    stacks.setdefault((entry.tree, *entry.path), []).append(_ours(tensors[entry.theirs], entry))
+    stacks.setdefault((entry.tree, *entry.path), []).append(_ours(tensors, entry))
   variables: dict[str, Any] = {}
   for path, values in stacks.items():
     node = variables
@@ -95,15 +109,24 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> dict[str, 
   return variables
 
 
-def _ours(tensor: np.ndarray, entry: Entry) -> np.ndarray:
-  if tensor.dtype.kind in "iub":
-    raise UserError(f"{entry.theirs} is of type {tensor.dtype}; weights are floating-point numbers")
-  value = tensor.astype(np.float32).transpose(OURS[tensor.ndim])
-  if not np.isfinite(value).all():
-    raise UserError(f"{entry.theirs} holds values that are not finite")
+def _ours(tensors: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray:
+  value = _values(entry.theirs, tensors)
+  if entry.bias in tensors:
+    value = value - _values(entry.bias, tensors)
+  value = value.transpose(OURS[value.ndim])
   value = value if entry.writes is None else value[..., entry.writes]
   value = value if entry.reads is None else value[..., entry.reads, :]
   return np.ascontiguousarray(value)
+
+
+def _values(name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+  tensor = tensors[name]
+  if tensor.dtype.kind in "iubc":
+    raise UserError(f"{name} is of type {tensor.dtype}; weights are floating-point numbers")
+  value = tensor.astype(np.float32)
+  if not np.isfinite(value).all():
+    raise UserError(f"{name} holds values that are not finite")
+  return value
 
 
 def to_theirs(variables: Mapping[str, Any], table: list[Entry]) -> dict[str, np.ndarray]:

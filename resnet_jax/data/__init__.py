@@ -52,7 +52,7 @@ def of_weights(config, classes: int) -> Info:
   """The `Info` of what weights from elsewhere were trained on, of which only the kind is known."""
   if config.name == "cifar10":  # TFDS knows the names only where the set is prepared
     return describe(config, (32, 32, 3), CIFAR10)
-  if config.name != "folder":
+  if config.name not in ("folder", "list"):
     return info(config)
   names = tuple(imagenet.names()) if classes == 1000 else tuple(map(str, range(classes)))
   return describe(config, (config.image_size, config.image_size, 3), names)

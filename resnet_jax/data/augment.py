@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import errors
+from resnet_jax.config import COMPUTED
 
 # Constants, of images scaled to [0, 1]: the mean, and what the difference is multiplied by.
 # Torch's weights expect the first; Caffe's a mean subtracted from values of 0 to 255.
@@ -25,48 +26,90 @@ _PCA_VECTORS = (
   (-0.5808, -0.0045, -0.8140),
   (-0.5836, -0.6948, 0.4203),
 )
-KINDS = ("pixel_mean", "channel_mean_std", *CONSTANTS)
+KINDS = (*COMPUTED, *CONSTANTS)
+EXAMPLE = "0.4914,0.4822,0.4465/0.2470,0.2435,0.2616"  # CIFAR-10's own
 
 
 def check(kind: str) -> None:
   """Raises a UserError for a kind of normalization that there is not."""
-  if kind not in KINDS:
-    raise errors.unknown("config.data.normalize", kind, KINDS)
-
-
-def check_channels(config, channels: int) -> None:
-  """Raises a UserError where `config.data` asks for what only images of three colours have."""
-  asked = [key for key in ("color_jitter", "lighting") if config[key]]
-  asked += ["normalize"] if config.normalize in CONSTANTS else []
-  if asked and channels != 3:
+  if kind not in COMPUTED and constants(kind) is None:
+    error = errors.unknown("config.data.normalize", kind, KINDS)
     raise errors.UserError(
-      f"config.data.{asked[0]}={config[asked[0]]!r} is for images of 3 channels; those of "
-      f"{config.name} have {channels}"
+      f"{error}, or write the mean and the deviation of each channel of images in [0, 1], such as "
+      f"{EXAMPLE}"
     )
 
 
-def normalization(train_images: np.ndarray | None, kind: str) -> tuple[Any, Any]:
-  """The constants of `normalize`, of images scaled to [0, 1], computed on the host.
+def constants(kind: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+  """The mean and the scale of a kind that needs no training set, each a number a channel.
+
+  None for any other: "0.49,0.48,0.45/0.25,0.24,0.26" is a mean and a deviation.
+  """
+  if kind in CONSTANTS:
+    return CONSTANTS[kind]
+  try:
+    mean, deviation = ([float(number) for number in part.split(",")] for part in kind.split("/"))
+  except ValueError:
+    return None
+  fits = all(0 <= value <= 1 for value in mean) and all(0 < value <= 1 for value in deviation)
+  if len(mean) != len(deviation) or not fits:
+    return None
+  return tuple(mean), tuple(1 / value for value in deviation)
+
+
+def written(mean: np.ndarray, scale: np.ndarray) -> str:
+  """The kind whose constants are these, a mean of each pixel averaged over positions.
+
+  Args:
+    mean: [C] or [H, W, C], of images in [0, 1].
+    scale: [C] or [1].
+  """
+  mean = np.asarray(mean, np.float64).reshape(-1, np.shape(mean)[-1]).mean(0)
+  deviation = 1 / np.broadcast_to(np.asarray(scale, np.float64), mean.shape)
+  numbers = lambda values: ",".join(f"{value:.9g}" for value in values)
+  return f"{numbers(mean)}/{numbers(deviation)}"
+
+
+def check_channels(config, channels: int) -> None:
+  """Raises a UserError where `config.data` asks for what images of so many channels lack."""
+  wanted = {key: 3 for key in ("color_jitter", "lighting") if config[key]}
+  if found := constants(config.normalize):
+    wanted["normalize"] = len(found[0])
+  for key, needed in wanted.items():
+    if needed != channels:
+      raise errors.UserError(
+        f"config.data.{key}={config[key]!r} is for images of {needed} "
+        f"channel{'s' * (needed != 1)}; those of {config.name} have {channels}"
+      )
+
+
+def normalization(
+  train_images: np.ndarray | None, kind: str, dtype: Any = np.float32
+) -> tuple[np.ndarray, np.ndarray]:
+  """The constants of `normalize`, of images scaled to [0, 1], computed in float64 on the host.
 
   Args:
     train_images: uint8 [N, H, W, C]; None will do for constants.
     kind: "pixel_mean", the papers' per-pixel mean; "channel_mean_std", the mean and deviation
-      of each channel, as in the authors' Torch release; or one of `CONSTANTS`.
+      of each channel, as in the authors' Torch release; or one of `constants`.
+    dtype: what they are rounded to, the type of the run (`steps.Task.dtype`).
 
   Returns:
-    mean and scale, float32: [H, W, C] and [1], or both [C].
+    mean and scale, of that type: [H, W, C] and [1], or both [C].
 
   Raises:
     UserError: unknown kind.
   """
   check(kind)
-  if kind in CONSTANTS:
-    mean, scale = CONSTANTS[kind]
-    return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
+  mean, scale = constants(kind) or _computed(train_images, kind)
+  return np.asarray(mean, dtype), np.asarray(scale, dtype)
+
+
+def _computed(train_images: np.ndarray | None, kind: str) -> tuple[Any, Any]:
+  """The mean and the scale of these images, float64."""
   assert train_images is not None
   if kind == "pixel_mean":
-    total = train_images.sum(axis=0, dtype=np.int64)
-    return np.float32(total / (255 * len(train_images))), np.ones(1, np.float32)
+    return train_images.sum(axis=0, dtype=np.int64) / (255 * len(train_images)), [1]
   channels = train_images.shape[-1]
   counts = np.stack(
     [np.bincount(train_images[..., c].ravel(), minlength=256) for c in range(channels)]
@@ -75,7 +118,7 @@ def normalization(train_images: np.ndarray | None, kind: str) -> tuple[Any, Any]
   values = np.arange(256) / 255
   mean = shares @ values
   deviation = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
-  return np.float32(mean), np.float32(1 / np.where(deviation > 0, deviation, 1))
+  return mean, 1 / np.where(deviation > 0, deviation, 1)
 
 
 def normalize(images: jax.Array, mean: jax.Array, scale: jax.Array, dtype=jnp.float32) -> jax.Array:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resnet_jax.errors import UserError
+
 # Pixels of padding before the random crop, and whether a mirrored image keeps its meaning. Other
 # sets get what the papers give CIFAR.
 _AUGMENTATION = {
@@ -25,6 +27,9 @@ class Split(NamedTuple):
   images: np.ndarray
   labels: np.ndarray
 
+  def __repr__(self) -> str:
+    return f"Split({len(self.labels)} images, {_size(self.images.shape[1:])})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Info:
@@ -36,18 +41,28 @@ class Info:
   pad: int  # pixels on each side before the random crop
   flip: bool
 
+  def __repr__(self) -> str:  # without the names of a thousand classes
+    about = f"{self.name}, {_size(self.shape)}, {len(self.classes)} classes"
+    return f"Info({about}, pad={self.pad}, flip={self.flip})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
   """Both splits: in host memory, or photographs that are read as they are needed.
 
-  `fingerprint` tells two data sets apart in a run's result.
+  `fingerprint` tells two data sets apart in a run's result. `notes` are lines for the user, such as
+  how many files were left out.
   """
 
   info: Info
   train: Any  # Split or photos.Source
   test: Any
   fingerprint: str
+  notes: tuple[str, ...] = ()
+
+  def __repr__(self) -> str:
+    counts = f"{self.train_examples} to train on, {self.test_examples} to test on"
+    return f"Dataset({self.info.name}, {_size(self.info.shape)}, {counts}, {self.fingerprint})"
 
   @property
   def train_examples(self) -> int:
@@ -63,6 +78,10 @@ class Dataset:
   def images(self) -> np.ndarray | None:
     """The training images, where they are in memory."""
     return self.train.images if isinstance(self.train, Split) else None
+
+
+def _size(shape: tuple[int, ...]) -> str:
+  return " x ".join(map(str, shape))
 
 
 def _examples(split: Any) -> int:
@@ -82,7 +101,17 @@ def describe(config, shape: tuple[int, int, int], classes: tuple[str, ...]) -> I
 
 
 def assemble(info: Info, train: Split, test: Split) -> Dataset:
-  """The data set of two splits, with its fingerprint."""
+  """The data set of two splits, with its fingerprint.
+
+  Raises:
+    UserError: a training example has a label that is no class, such as TFDS's -1 for none.
+  """
+  strange = train.labels[(train.labels < 0) | (train.labels >= len(info.classes))]
+  if len(strange):
+    raise UserError(
+      f"config.data.train_split: {len(strange)} of its {len(train.labels)} examples have no class "
+      f"of {info.name} (their label is {strange[0]}); name a split with labels"
+    )
   digest = hashlib.sha256(repr((info.name, info.shape, info.classes)).encode())
   for split in (train, test):
     digest.update(repr(split.images.shape).encode())

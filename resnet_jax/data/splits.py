@@ -1,12 +1,19 @@
-"""Split strings such as `train`, `train[:45000]` and `train[80%:]`, with the meaning TFDS gives."""
+"""Split strings with the meaning TFDS gives: `train`, `train[:45000]`, `train[80%:]`, and sums of
+them such as `train[:100]+train[200:300]`.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 from resnet_jax.data.dataset import Split
 from resnet_jax.errors import UserError
 
-_PATTERN = re.compile(r"(\w+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?")
+Span = tuple[str, int, int]  # a part, and the first example taken of it and the first not
+
+_EDGE = r"(-?\d+|-?\d+(?:\.\d+)?%)?"
+_TERM = re.compile(rf"([^\[\]]+)(?:\[{_EDGE}:{_EDGE}\])?")
 
 
 def select(key: str, text: str, parts: Mapping[str, Split]) -> Split:
@@ -14,32 +21,70 @@ def select(key: str, text: str, parts: Mapping[str, Split]) -> Split:
 
   Args:
     key: the config key that `text` came from, for the error.
-    text: the name of a part, or a slice of it in examples or percent.
+    text: the name of a part, a slice of it in examples or percent, or a sum of such terms.
     parts: what there is.
 
   Raises:
     UserError: `text` is no split string, names no part, reaches beyond it or selects nothing.
   """
-  match = _PATTERN.fullmatch(text)
-  if not match or match[1] not in parts:
-    raise wrong(key, text, {name: len(part.labels) for name, part in parts.items()})
-  part = parts[match[1]]
-  size = len(part.labels)
-  start = _position(match[2], size, default=0)
-  stop = _position(match[3], size, default=size)
-  if not 0 <= start < stop <= size:
-    raise wrong(key, text, {name: len(part.labels) for name, part in parts.items()})
-  return Split(part.images[start:stop], part.labels[start:stop])
+  chosen = [
+    tuple(array[start:stop] for array in parts[name])
+    for name, start, stop in _spans(key, text, {n: len(part.labels) for n, part in parts.items()})
+  ]
+  return Split(*(a[0] if len(a) == 1 else np.concatenate(a) for a in zip(*chosen, strict=True)))
 
 
-def wrong(key: str, text: str, sizes: Mapping[str, int]) -> UserError:
+def terms(text: str) -> list[str]:
+  """The terms of a sum; of another split string itself."""
+  return [term.strip() for term in text.split("+")]
+
+
+def part(term: str) -> str:
+  """The name of the part that a term, or the first of a sum, takes examples of."""
+  return terms(term)[0].partition("[")[0]
+
+
+def check(key: str, text: str, spans: Iterable[Span], sizes: Mapping[str, int]) -> None:
+  """Raises a UserError if a span is reversed, or if no example is in any of them."""
+  spans = list(spans)
+  for name, start, stop in spans:
+    if stop < start:
+      raise wrong(key, text, sizes, f"{name}[{start}:{stop}] ends before it begins")
+  if all(start == stop for _, start, stop in spans):
+    raise wrong(key, text, sizes, "the slice is empty")
+
+
+def wrong(key: str, text: str, sizes: Mapping[str, int], why: str) -> UserError:
   """The error for a split string that selects nothing of parts with these `sizes`."""
   known = ", ".join(f"{name} ({size} examples)" for name, size in sorted(sizes.items()))
-  return UserError(f"{key}={text!r} selects no examples; choose from {known} or slices of them")
+  name = "train" if "train" in sizes else min(sizes, default="train")
+  return UserError(
+    f"{key}={text!r} selects no examples: {why}; choose from {known}, a slice such as "
+    f"{name}[:90%], or a sum such as {name}[:10%]+{name}[20%:]"
+  )
+
+
+def _spans(key: str, text: str, sizes: Mapping[str, int]) -> list[Span]:
+  """What `text` takes of parts with these `sizes`, a span for each of its terms."""
+  spans = []
+  for term in terms(text):
+    match = _TERM.fullmatch(term)
+    if not match:
+      raise wrong(key, text, sizes, f"{term!r} is not a split string")
+    name = match[1]
+    if name not in sizes:
+      raise wrong(key, text, sizes, f"there is no split {name!r}")
+    size = sizes[name]
+    start, stop = _position(match[2], size, 0), _position(match[3], size, size)
+    if not (0 <= start <= size and 0 <= stop <= size):
+      raise wrong(key, text, sizes, f"{term} reaches beyond its {size} examples")
+    spans.append((name, start, stop))
+  check(key, text, spans, sizes)
+  return spans
 
 
 def _position(text: str | None, size: int, default: int) -> int:
   if text is None:
     return default
-  position = round(int(text[:-1]) * size / 100) if text.endswith("%") else int(text)
+  position = round(float(text[:-1]) * size / 100) if text.endswith("%") else int(text)
   return position + size if position < 0 else position

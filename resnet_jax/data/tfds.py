@@ -26,7 +26,8 @@ _UNUSABLE = (ValueError, TypeError, AssertionError, OSError, ImportError, json_f
 # What damage was seen to raise: of the file IndexError, ValueError or RuntimeError, the others of
 # an image.
 DAMAGE = (IndexError, ValueError, RuntimeError, OSError, SyntaxError, Image.DecompressionBombError)
-_FORMATS = ("PNG", "JPEG", "WEBP")  # TFDS writes the first two; trying all Pillow has is slow
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # trying all that Pillow has is slow
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by the channels of the feature
 
 
 def info(config) -> Info:
@@ -141,6 +142,7 @@ def data_source(builder, config, key: str) -> Any:
     UserError: the set has no such split, or is prepared in another format.
   """
   name, image_key = config[key], builder.info.supervised_keys[0]
+  _check_split(builder, f"config.data.{key}", name)
   decoders = {image_key: tfds.decode.SkipDecoding()}  # see _FORMATS
   try:
     return builder.as_data_source(split=name, decoders=decoders)
@@ -149,9 +151,23 @@ def data_source(builder, config, key: str) -> Any:
       f"config.data.name={config.name!r} in {builder.data_dir} is not prepared as array_record; "
       "name another folder by --config.data.dir, or delete it and prepare it again"
     ) from None
-  except (ValueError, AssertionError, KeyError):
-    sizes = {part: known.num_examples for part, known in builder.info.splits.items()}
-    raise splits.wrong(f"config.data.{key}", name, sizes) from None
+
+
+def _check_split(builder, key: str, text: str) -> None:
+  """Raises a UserError for a split string that TFDS does not know, or that selects nothing.
+
+  TFDS itself makes a source of negative length of a reversed slice.
+  """
+  sizes = {part: known.num_examples for part, known in builder.info.splits.items()}
+  try:
+    found = tfds.core.ReadInstruction.from_spec(text).to_absolute(builder.info.splits)
+  except Exception as error:  # ValueError, NotImplementedError, what it makes of an AssertionError
+    raise splits.wrong(key, text, sizes, _last_line(error)) from None
+  spans = [
+    (part.splitname, part.from_ or 0, sizes[part.splitname] if part.to is None else part.to)
+    for part in found
+  ]
+  splits.check(key, text, spans, sizes)
 
 
 def _read(builder, config, key: str) -> Split:
@@ -162,7 +178,8 @@ def _read(builder, config, key: str) -> Split:
   if total * math.prod(shape) > MEMORY:
     raise UserError(
       f"config.data.{key}={name!r} has {total} images of shape {shape}, more than the "
-      f"{MEMORY // 2**30} GiB that are held in memory; take a part, such as {name}[:10%]"
+      f"{MEMORY // 2**30} GiB that are held in memory; take a part, such as "
+      f"{splits.part(name)}[:10%]"
     )
   place = f"split {name!r} of {config.name} in {builder.data_dir}"
   images, labels = np.empty((total, *shape), np.uint8), np.empty(total, np.int32)
@@ -170,12 +187,27 @@ def _read(builder, config, key: str) -> Split:
     numbers = range(first, min(first + _CHUNK, total))
     for number, example in zip(numbers, _records(source, numbers, place), strict=True):
       try:
-        with Image.open(io.BytesIO(example[image_key]), formats=_FORMATS) as image:
-          images[number] = np.asarray(image).reshape(shape)
+        images[number] = _decoded(example[image_key], shape)
       except DAMAGE as error:
         raise _damaged(place, number, error) from None
       labels[number] = example[label_key]
   return Split(images, labels)
+
+
+def _decoded(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+  """An image in the channels of its feature, as `tf.image.decode_image` gives it: uint8 [H, W, C].
+
+  Grey, palette and CMYK become RGB, or any of them grey; alpha is dropped, or all opaque; 16 bits
+  become 8.
+  """
+  with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
+    if image.size != (shape[1], shape[0]):
+      raise ValueError(f"it has {image.width} x {image.height} pixels")
+    if image.mode.startswith("I"):  # 16 bits, which convert() would clip
+      image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode != _MODES[shape[2]]:
+      image = image.convert(_MODES[shape[2]])
+    return np.asarray(image).reshape(shape)
 
 
 def _records(source, numbers: range, place: str) -> list[dict[str, Any]]:
@@ -194,6 +226,11 @@ def _records(source, numbers: range, place: str) -> list[dict[str, Any]]:
 
 def _damaged(place: str, number: int, error: Exception) -> UserError:
   return UserError(f"example {number} of {place} is damaged: {_first_line(error)}")
+
+
+def _last_line(error: Exception) -> str:
+  """Of an error of TFDS, which begins with a line about the documentation."""
+  return str(error).strip().rpartition("\n")[2][:200] or type(error).__name__
 
 
 def _first_line(error: Exception) -> str:

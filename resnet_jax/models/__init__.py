@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import ml_collections
 
 from resnet_jax import errors
-from resnet_jax.config import default_config
+from resnet_jax.config import UNREAD, default_config
 from resnet_jax.errors import UserError
 from resnet_jax.models import resnet
 from resnet_jax.models.initializers import KERNEL
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.models.shortcuts import PROJECTIONS, SETTINGS, SHORTCUTS, shortcut
+from resnet_jax.models.shortcuts import PROJECTIONS, SHORTCUTS, shortcut
 from resnet_jax.models.units import AFTER_ADD, UNITS, unit
 
 __all__ = ["ResNet", "build", "check", "shortcut", "unit"]
@@ -38,12 +38,13 @@ def check(config: ml_collections.ConfigDict) -> None:
       own = f"; one of your own is registered by the --config file or cell with its @{key}"
       raise UserError(error + own if key in ("shortcut", "unit") else error)
   defaults = default_config().model
-  for key, readers in SETTINGS.items():
-    ours = SHORTCUTS[config.shortcut].__module__ == shortcut.__module__  # others may read anything
-    if ours and config[key] != defaults[key] and config.shortcut not in readers:
+  for name, (by, values, reader) in UNREAD.items():
+    key = name.removeprefix("model.")
+    idle = by == "model.shortcut" and config.shortcut in values
+    if idle and reader and config[key] != defaults[key]:
       raise UserError(
         f"model.{key}={config[key]} does nothing with shortcut={config.shortcut}; it belongs to "
-        f"{' and '.join(readers)}"
+        f"{reader}"
       )
   if config.shortcut == "scaling" and config.shortcut_scale == config.residual_scale == 1:
     raise UserError(

@@ -4,7 +4,6 @@ Arrays are NHWC, kernels HWIO. Convolutions have no bias (BN or a pre-activation
 kernel // 2 zeros on both sides, as Caffe and Torch do; "SAME" would pad one side for stride 2.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from flax import linen as nn
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+from resnet_jax.models.bilinear import bilinear
 from resnet_jax.models.initializers import KERNEL
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -33,82 +33,74 @@ def _for_cpu(x, kernel, strides, padding, **_):
   rewrite other layouts into it: there the two gradients JAX derives run up to 60 times slower.
   """
   if kernel.shape[:2] == (1, 1):
-    return _product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
-  return _canonical(x, kernel, tuple(strides), tuple(map(tuple, padding)))
+    return product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+  return canonical(x, kernel, strides=tuple(strides), padding=tuple(map(tuple, padding)))
 
 
-@jax.custom_vjp
 def _product(x, kernel):
   """A 1x1 convolution as the matrix product it is: [..., C] by [C, O]."""
   return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
 
 
-def _product_forward(x, kernel):
-  return _product(x, kernel), (x, kernel)
+def _product_dx(_, kernel, dy):
+  return product(dy, kernel.T)
 
 
-def _product_backward(inputs, dy):
+def _product_dw(x, _, dy):
   """dw with the fewer channels as its rows: written the other way it takes twice as long.
 
   The barrier keeps XLA from turning it back.
   """
-  x, kernel = inputs
   rows, columns = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
   over_positions = (((0,), (0,)), ((), ()))
   if rows.shape[1] <= columns.shape[1]:
-    dw = lax.dot_general(rows, columns, over_positions)
-  else:
-    dw = lax.optimization_barrier(lax.dot_general(columns, rows, over_positions)).T
-  return _product(dy, kernel.T), dw
+    return lax.dot_general(rows, columns, over_positions)
+  return lax.optimization_barrier(lax.dot_general(columns, rows, over_positions)).T
 
 
-_product.defvjp(_product_forward, _product_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _canonical(x, kernel, strides, padding):
-  return _forward(x, kernel, strides, padding)
-
-
-def _forward(x, kernel, strides, padding):
-  """XLA takes a map smaller than the kernel for the kernel, and leaves the fast form; with the
-  padding behind a barrier it cannot.
+def _canonical(x, kernel, *, strides, padding):
+  """If the map is smaller than the kernel, XLA swaps their roles and leaves the fast form; with
+  the padding behind a barrier it cannot.
   """
   if any(size < k for size, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)):
-    x, padding = lax.optimization_barrier(jnp.pad(x, [(0, 0), *padding, (0, 0)])), "VALID"
+    edges = [(low, high, 0) for low, high in ((0, 0), *padding, (0, 0))]
+    x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), edges))
+    padding = "VALID"
   return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
 
 
-def _canonical_forward(x, kernel, strides, padding):
-  return _canonical(x, kernel, strides, padding), (x, kernel)
-
-
-def _canonical_backward(strides, padding, inputs, dy):
-  """Both gradients as stride-1 convolutions NHWC x HWIO -> NHWC of `dy`, zeros between its rows.
-
-  dx = pad(dy) * flipped kernel, channels swapped; dw = x as [C, H, W, N] * dy as [H, W, N, O].
-  """
-  x, kernel = inputs
-  # Undo the stride: put the zeros back, also where the last window stopped short of the edge.
-  spread = []
-  for axis, stride in enumerate(strides):
-    full = x.shape[1 + axis] + sum(padding[axis]) - kernel.shape[axis] + 1
-    reached = (dy.shape[1 + axis] - 1) * stride + 1
-    spread.append((0, full - reached, stride - 1))
-  zero = jnp.zeros((), dy.dtype)
-  dy = lax.pad(dy, zero, [(0, 0, 0), *spread, (0, 0, 0)])
+def _canonical_dx(shape, kernel, dy, *, strides, padding):
+  """Zeros between the rows of dy, around it, and by the flipped kernel, channels swapped."""
   flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
   outside = [
     (k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape[:2], padding, strict=True)
   ]
-  dx = _forward(dy, flipped, (1, 1), outside)
-  dw = lax.conv_general_dilated(
-    x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3), (1, 1), padding, dimension_numbers=NHWC
-  )
-  return dx, dw.transpose(1, 2, 0, 3)
+  dy = _spread(dy, shape, kernel.shape, strides, padding)
+  return canonical(dy, flipped, strides=(1, 1), padding=tuple(outside))
 
 
-_canonical.defvjp(_canonical_forward, _canonical_backward)
+def _canonical_dw(x, shape, dy, *, strides, padding):
+  """x as [C, H, W, N] by dy as [H, W, N, O], zeros between its rows."""
+  dy = _spread(dy, x.shape, shape, strides, padding)
+  x, dy = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
+  return canonical(x, dy, strides=(1, 1), padding=padding).transpose(1, 2, 0, 3)
+
+
+def _spread(dy, shape, kernel_shape, strides, padding):
+  """Undoes the stride: puts the zeros back, also where the last window stopped short of the edge.
+
+  `shape` is that of x.
+  """
+  edges = []
+  for axis, stride in enumerate(strides):
+    full = shape[1 + axis] + sum(padding[axis]) - kernel_shape[axis] + 1
+    reached = (dy.shape[1 + axis] - 1) * stride + 1
+    edges.append((0, full - reached, stride - 1))
+  return lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+
+
+product = bilinear("product", _product, _product_dx, _product_dw)
+canonical = bilinear("convolution", _canonical, _canonical_dx, _canonical_dw)
 
 
 def Conv(features: int, kernel: int, strides: int, config, name: str, bias: float | None = None):

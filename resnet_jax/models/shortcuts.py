@@ -21,15 +21,6 @@ from resnet_jax.models.layers import KEPT
 
 SHORTCUTS: dict[str, Callable[[Any, jax.Array, jax.Array | None], tuple[Any, Any]]] = {}
 
-# Which of the model's settings a shortcut of this file reads; set away from its default under any
-# other of them, a setting would do nothing, which is refused.
-SETTINGS = {
-  "shortcut_scale": ("scaling",),
-  "residual_scale": ("scaling",),
-  "gate_bias": ("exclusive_gating", "shortcut_gating"),
-  "dropout_rate": ("dropout",),
-}
-
 PROJECTIONS = {
   "A": "zero-padded, subsampled identity where the shape changes",
   "B": "1x1 convolution where the shape changes",

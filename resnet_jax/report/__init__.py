@@ -1,8 +1,8 @@
 """The page that a sweep comes to, from its files alone, at any time.
 
-    python -m resnet_jax.report --workdir=runs/shortcuts
+    python -m resnet_jax.report runs/shortcuts
 
-`read` finds the runs, `statistics` compares them, `tables` and `figures` show them, `page` says
-what a page is made of, `html` and `markdown` render it, `write` puts it on the disk. Nothing here
-needs JAX.
+`folders` finds the sweeps, `read` their runs, `statistics` compares them, `tables` and
+`figures` show them, `page` says what a page is made of, `html` and `markdown` render it, `write`
+puts it on the disk. Nothing here needs JAX.
 """

@@ -1,12 +1,15 @@
 """Makes the page of a sweep, or of several, from what their runs have written so far.
 
-    python -m resnet_jax.report --workdir=runs/shortcuts
-    python -m resnet_jax.report --workdir=runs/shortcuts --workdir=runs/after_add --out=page
+    python -m resnet_jax.report runs/shortcuts
+    python -m resnet_jax.report runs/shortcuts runs/after_add --out=page
+    python -m resnet_jax.report runs --group=ResNet-110
 
-The runs may still go on. Folders of one sweep, such as two machines', are merged; different sweeps
-become sections of one page. Exit codes: 0 done, 1 bad input.
+A folder is a sweep's or one above several; `runs/*` is a pattern. The runs may still go on. Folders
+of one sweep, such as two machines', are merged; different sweeps become sections of one page. Exit
+codes: 0 done, 1 bad input.
 """
 
+import os
 import pathlib
 import sys
 
@@ -15,32 +18,42 @@ from absl import flags
 from resnet_jax import cli
 from resnet_jax.errors import UserError
 
-_WORKDIRS = flags.DEFINE_multi_string("workdir", [], "Folder of a sweep; may be given again.")
+_WORKDIRS = flags.DEFINE_multi_string(
+  "workdir", [], "Folder of a sweep, or one above several; may be given again, or without the flag."
+)
 _OUT = flags.DEFINE_string(
-  "out", None, "Folder to write to; the first WORKDIR/report if not given."
+  "out", None, "Folder to write to; the first folder's report if not given."
+)
+_GROUPS = flags.DEFINE_multi_string(
+  "group", [], "Show only this group of rows, as ResNet-110; may be given again."
 )
 
 
 def check(rest: list[str]) -> None:
-  """Raises a UserError where the flags name no sweep, or there is more than flags."""
-  if rest:
-    raise UserError(f"{rest[0]!r} is not a flag; folders are given as --workdir=runs/shortcuts")
-  if not _WORKDIRS.value:
-    raise UserError("--workdir is missing: name a sweep's folder, as --workdir=runs/shortcuts")
+  """Raises a UserError where no folder is named."""
+  if not _WORKDIRS.value + rest:
+    raise UserError("name the folder of a sweep, as python -m resnet_jax.report runs/shortcuts")
 
 
 def main(argv: list[str]) -> None:
   """Reads the sweeps and writes their page."""
-  del argv
-  from resnet_jax.report.read import read
-  from resnet_jax.report.write import write
+  from resnet_jax.report import folders
+  from resnet_jax.report.make import make
 
-  folders = [pathlib.Path(folder) for folder in _WORKDIRS.value]
+  named = [*_WORKDIRS.value, *argv[1:]]
   try:
-    page = write(read(folders), pathlib.Path(_OUT.value or folders[0] / "report"))
+    found = folders.find(named)
+    out = pathlib.Path(os.path.expanduser(_OUT.value or _home(named[0], found) / "report"))
+    page = make(found, _GROUPS.value, out)
   except (UserError, OSError) as error:
     sys.exit(f"error: {error}")
   print(f"the report is in {page}")
+
+
+def _home(name: str, found: list[pathlib.Path]) -> pathlib.Path:
+  """The first folder as it was named; of a pattern, its first sweep."""
+  folder = pathlib.Path(os.path.expanduser(name))
+  return folder if folder.is_dir() else found[0]
 
 
 if __name__ == "__main__":

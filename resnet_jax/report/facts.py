@@ -9,7 +9,7 @@ import numpy as np
 
 from resnet_jax import paper
 from resnet_jax.report import statistics
-from resnet_jax.report.read import Group, Row, Run, Sweep, flags
+from resnet_jax.report.read import Group, Row, Run, Sweep, Tested, flags
 
 
 def measured_on(row: Row) -> str:
@@ -38,12 +38,22 @@ def difference(row: Row, base: Row) -> statistics.Difference | None:
   if not seeds:
     return None
   pairs = [(ours[seed], theirs[seed]) for seed in seeds]
-  labels = pairs[0][0].labels
-  if any(not np.array_equal(labels, tested.labels) for pair in pairs for tested in pair):
+  if not all(_alike(pairs[0][0], tested) for pair in pairs for tested in pair):
     return None  # not the same test set
   return statistics.difference(
     np.stack([tested.wrong for tested, _ in pairs]), np.stack([tested.wrong for _, tested in pairs])
   )
+
+
+def _alike(one: Tested, other: Tested) -> bool:
+  """Whether two runs may have been tested on the same examples; what a run could not read has no
+  label there.
+  """
+  named = one.classes and other.classes
+  if (named and one.classes != other.classes) or one.labels.shape != other.labels.shape:
+    return False
+  unread = (one.labels < 0) | (other.labels < 0)
+  return bool(np.all(unread | (one.labels == other.labels)))
 
 
 def failed(row: Row) -> bool:

@@ -17,10 +17,11 @@ from resnet_jax.sweep import status as status_lib
 
 
 class Tested(NamedTuple):
-  """Of the whole test set: the labels, and where the prediction is another."""
+  """Of the whole test set: the labels, where the prediction is wrong, and the classes' names."""
 
-  labels: np.ndarray
+  labels: np.ndarray  # -1: it could not be read, which is wrong
   wrong: np.ndarray
+  classes: tuple[str, ...] | None = None  # which the labels number; older runs may lack them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,6 +137,22 @@ def read(folders: Iterable[pathlib.Path]) -> list[Sweep]:
   return [_merge(same) for same in places.values()]
 
 
+def select(sweeps: Sequence[Sweep], groups: Sequence[str]) -> list[Sweep]:
+  """Of the sweeps, only these groups of rows; all of them where none is named.
+
+  Raises:
+    UserError: no sweep has such a group.
+  """
+  if not groups:
+    return list(sweeps)
+  plan_lib.check_groups(groups, {group.name for sweep in sweeps for group in sweep.groups})
+  chosen = (
+    dataclasses.replace(sweep, groups=tuple(g for g in sweep.groups if g.name in groups))
+    for sweep in sweeps
+  )
+  return [sweep for sweep in chosen if sweep.groups]
+
+
 def _merge(places: list[_Place]) -> Sweep:
   """One sweep from all folders that hold some of its runs."""
   _refuse_others(places)
@@ -163,7 +180,7 @@ def _refuse_others(places: Sequence[_Place]) -> None:
   (first, plan), *rest = places
   known = {row.title: row.overrides for row in plan.rows}
   for folder, other in rest:
-    where = f"--workdir={first} and --workdir={folder} hold the sweep {plan.name!r}"
+    where = f"{first} and {folder} hold the sweep {plan.name!r}"
     if (plan.base, plan.settings) != (other.base, other.settings):
       ours, theirs = (" ".join([p.base, *flags(p.settings)]) for p in (plan, other))
       raise UserError(f"{where} over different configs: {ours} and {theirs}")
@@ -198,15 +215,19 @@ def _read_run(planned: plan_lib.Run, plan: plan_lib.Plan) -> Run:
       raise
   rows = metrics.read_rows(planned.workdir)
   rows.sort(key=lambda row: (row["step"], row["split"] == "test"))
-  tested = _read_predictions(planned.workdir) if status.state == "done" else None
+  tested = _read_tested(planned.workdir, status.result or {}) if status.state == "done" else None
   return Run(planned.seed, status, rows, config, tested)
 
 
-def _read_predictions(workdir: pathlib.Path) -> Tested | None:
+def _read_tested(workdir: pathlib.Path, result: dict[str, Any]) -> Tested | None:
   """None where an older run kept no predictions."""
   try:
     with np.load(workdir / "predictions.npz") as found:
       labels, predictions = found["labels"], found["predictions"]
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
     return None
-  return Tested(labels, predictions != labels) if labels.shape == predictions.shape else None
+  if labels.shape != predictions.shape:
+    return None
+  classes = result.get("data", {}).get("classes")
+  wrong = (predictions != labels) | (predictions < 0)
+  return Tested(labels, wrong, classes and tuple(classes))

@@ -24,8 +24,8 @@ def write(sweeps: Sequence[Sweep], folder: pathlib.Path) -> pathlib.Path:
     "numbers.csv": _csv([facts.number_line(*line) for line in runs]),
     "rows.csv": _csv([facts.row_line(*line) for line in lines]),
     "timing.csv": _csv([facts.timing_line(*line) for line in runs]),
-    "report.md": markdown.render(page).encode(),
-    "index.html": html.render(page).encode(),
+    "report.md": _bytes(markdown.render(page)),
+    "index.html": _bytes(html.render(page)),
   }
   for name, content in files.items():
     _replace(folder / name, content)
@@ -46,7 +46,12 @@ def _csv(lines: Sequence[dict[str, Any]]) -> bytes:
   writer = csv.DictWriter(text, names, lineterminator="\n")
   writer.writeheader()
   writer.writerows(lines)
-  return text.getvalue().encode()
+  return _bytes(text.getvalue())
+
+
+def _bytes(text: str) -> bytes:
+  """UTF-8, with escapes for what it has no bytes for: parts of a file name that is not UTF-8."""
+  return text.encode("utf-8", "backslashreplace")
 
 
 def _replace(path: pathlib.Path, content: bytes) -> None:

@@ -8,7 +8,7 @@ the same command is given again: finished runs stay, half-done ones resume. Exit
 are finished, 1 bad input, 2 some runs failed, 75 stopped, run me again.
 """
 
-import ast
+import os
 import pathlib
 import re
 import sys
@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from resnet_jax import cli, compilation, errors, paths, workdir
+from resnet_jax import cli, compilation, config_files, paths, workdir
 from resnet_jax import config as config_lib
 from resnet_jax.errors import UserError
 from resnet_jax.sweep import plan as plan_lib
@@ -36,7 +36,7 @@ _JOBS = flags.DEFINE_integer(
 )
 _SEEDS = flags.DEFINE_integer("seeds", None, "Seeds of each row; by default the file's.", 1)
 _GROUPS = flags.DEFINE_multi_string(
-  "group", [], "Only the runs of this group of rows, as ResNet-110; may be given again."
+  "group", [], "Run and show only this group of rows, as ResNet-110; may be given again."
 )
 _LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Where the runs go.")
 _SLURM = flags.DEFINE_string(
@@ -83,10 +83,7 @@ def settings(argv: Sequence[str]) -> dict[str, Any]:
       raise config_lib.unknown_key(key)
     if not equals:
       raise UserError(f"--{name} has no value; write --{name}={known[key]}")
-    try:
-      found[key] = ast.literal_eval(value)
-    except (ValueError, SyntaxError):  # a text
-      found[key] = value
+    found[key] = config_lib.read_value(key, value)
   return found
 
 
@@ -104,12 +101,14 @@ def _sweep(shared: dict[str, Any]) -> None:
     raise UserError("--config is missing: name a sweep, as --config=configs/sweeps/shortcuts.py")
   if not _WORKDIR.value:
     raise UserError("--workdir is missing: name the folder of the sweep, as --workdir=runs/mine")
+  config_files.find(_CONFIG.value.partition(":")[0])  # before it takes seconds
+  cli.announce(f"reading {_CONFIG.value} and checking every row")
   import jax
 
   from resnet_jax.sweep import devices, estimate
 
   jobs = _JOBS.value or (1 if _TOGETHER.value else None)
-  folder, slots = pathlib.Path(_WORKDIR.value), devices.slots(jobs)
+  folder, slots = pathlib.Path(os.path.expanduser(_WORKDIR.value)), devices.slots(jobs)
   if _DRY_RUN.value:
     devices.occupy(slots[0])  # to measure what a run will take
   else:  # the runs need the accelerator's memory
@@ -121,6 +120,8 @@ def _sweep(shared: dict[str, Any]) -> None:
   configs = _select(configs)
   if _DRY_RUN.value:
     compilation.set_up()
+    first = next(iter(configs)).row
+    cli.announce(f"timing some steps of {first.title!r}, then counting the sizes of all rows")
     print(estimate.to_text(configs, len(slots)))
     return
   with workdir.lock(folder):
@@ -133,12 +134,7 @@ def _sweep(shared: dict[str, Any]) -> None:
 
 def _select(configs: dict[Run, Any]) -> dict[Run, Any]:
   """The runs of the groups and the share that the flags ask for."""
-  there = dict.fromkeys(run.row.group for run in configs if run.row.group)
-  for group in _GROUPS.value:
-    if not there:
-      raise UserError(f"--group={group!r}: the rows of this sweep have no groups")
-    if group not in there:
-      raise errors.unknown("--group", group, there)
+  plan_lib.check_groups(_GROUPS.value, {run.row.group for run in configs})
   match = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
   if not match or not 1 <= int(match[1]) <= int(match[2]):
     raise UserError(f"--shard={_SHARD.value!r} is no share; write 1/2 and, elsewhere, 2/2")
@@ -153,13 +149,13 @@ def _select(configs: dict[Run, Any]) -> dict[Run, Any]:
 
 
 def _run(runs: Sequence[Run], slots: Sequence[Slot], folder: pathlib.Path) -> None:
-  """Runs all on this machine, and writes the page."""
-  from resnet_jax.report.read import read
-  from resnet_jax.report.write import write
+  """Runs all on this machine, and writes the page; of some groups, a page of these."""
+  from resnet_jax.report.make import make
   from resnet_jax.sweep import local
 
+  cli.announce(f"running what is left of {len(runs)} runs, {min(len(slots), len(runs))} at a time")
   ended = local.run_all(runs, slots)
-  print(f"the report is in {write(read([folder]), folder / 'report')}")
+  print(f"the report is in {make([folder], _GROUPS.value, folder / 'report')}")
   failed = [f"{run.name}: {found.reason}" for run, found in ended.items() if not found.finished]
   if failed:
     lines = "\n  ".join(failed)

@@ -11,13 +11,13 @@ import json
 import pathlib
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
 
 from resnet_jax import config as config_lib
-from resnet_jax import metrics, workdir
+from resnet_jax import errors, metrics, workdir
 from resnet_jax.errors import UserError
 from resnet_jax.sweep import rows
 
@@ -72,6 +72,7 @@ class Plan:
   base: str  # a config, as --config takes it
   settings: Mapping[str, Any]
   rows: tuple[Row, ...]
+  strict: bool = False  # began when a row that sets what nothing reads was refused
 
   def runs(self, folder: pathlib.Path) -> list[Run]:
     """The runs in the order to start them: the first seed of all rows, then the second."""
@@ -119,10 +120,7 @@ class Plan:
       try:
         node[last] = value
       except TypeError:
-        kind = type(known[key]).__name__
-        raise UserError(
-          f"config.{key}={value!r} is of type {type(value).__name__}, not {kind}"
-        ) from None
+        raise config_lib.wrong_type(key, value) from None
     return config
 
 
@@ -154,7 +152,7 @@ def read(spec: str, settings: Mapping[str, Any], seeds: int | None = None) -> Pl
         raise UserError(f"the row {row.title!r} overrides seed; write seeds=... instead")
   title = (module.__doc__ or "").strip().split("\n")[0]
   name = pathlib.Path(path).stem + colon + argument
-  return Plan(name, title or name, sweep.base, dict(settings), named)
+  return Plan(name, title or name, sweep.base, dict(settings), named, strict=True)
 
 
 def _call(spec: str) -> tuple[types.ModuleType, rows.Sweep]:
@@ -212,12 +210,24 @@ def check(plan: Plan, folder: pathlib.Path) -> dict[Run, ml_collections.ConfigDi
       config = plan.config(run)
       if run.seed == run.row.seeds[0]:  # the others differ in nothing else
         setup.check(config)
+        if workdir.begins(run.workdir):
+          config_lib.refuse_unread(config)
       if (old := workdir.read_config(run.workdir, config)) is not None:
         workdir.refuse_changes(old, config, MAY_DIFFER)
     except UserError as error:
       raise UserError(f"{run.name}: {error}") from None
     configs[run] = config
   return configs
+
+
+def check_groups(wanted: Iterable[str], there: Iterable[str]) -> None:
+  """Raises a UserError for a wanted group of rows that is not there; rows in none have ""."""
+  known = set(there) - {""}
+  for group in wanted:
+    if not known:
+      raise UserError(f"--group={group!r}: the rows of this sweep have no groups")
+    if group not in known:
+      raise errors.unknown("--group", group, known)
 
 
 def _refuse_other_sweep(plan: Plan, folder: pathlib.Path) -> None:
@@ -235,10 +245,12 @@ def _refuse_other_sweep(plan: Plan, folder: pathlib.Path) -> None:
 
 
 def save(plan: Plan, folder: pathlib.Path) -> None:
-  """Writes `sweep.json`. More seeds of a row that it had stay."""
+  """Writes `sweep.json`. More seeds of a row that it had stay, and when it began."""
   if (folder / "sweep.json").exists():
-    had = {row.title: row.seeds for row in load(folder).rows}
-    plan = dataclasses.replace(plan, rows=tuple(_with_seeds(row, had) for row in plan.rows))
+    old = load(folder)
+    had = {row.title: row.seeds for row in old.rows}
+    rows = tuple(_with_seeds(row, had) for row in plan.rows)
+    plan = dataclasses.replace(plan, rows=rows, strict=old.strict)
   metrics.write_json(folder / "sweep.json", dataclasses.asdict(plan))
 
 

@@ -55,6 +55,7 @@ class Table:
       if self._said.get(run) != status.state and status.state != "waiting":
         reason = f": {status.reason}" if status.reason else ""
         result = f", test error {cell(status)}" if status.state == "done" else ""
+        result = " already" + result if result and run not in self._said else result
         self.message(f"{_count(found)}  {run.name}: {status.state}{result}{reason}")
       self._said[run] = status.state
 

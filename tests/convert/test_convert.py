@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import random_weights
 from random_weights import net, saved, tensors
+from safetensors.numpy import save_file
 
-from resnet_jax import convert
-from resnet_jax.convert import network, translate
+from resnet_jax import api, convert
+from resnet_jax.convert import about, network, translate
 from resnet_jax.errors import UserError
 
 R18 = {"family": "imagenet", "depth": 18}
@@ -144,7 +145,10 @@ def test_missing_tensors(tmp_path):
   none = {name: value for name, value in given.items() if "running" not in name}
   assert refused(tmp_path, none).endswith(", layer1.0.bn2.running_mean and 9 more")
   headless = {name: value for name, value in given.items() if "linear" not in name}
-  assert "fc.weight is missing" in refused(tmp_path, headless)
+  assert refused(tmp_path, headless) == (
+    "fc.weight is missing: the file holds no classifier; resnet_jax.features and "
+    "configs/finetune.py take the file itself as it is"
+  )
 
 
 def test_a_stage_or_a_unit_is_missing(tmp_path):
@@ -177,7 +181,7 @@ def test_no_net_that_is_known(tmp_path):
   [
     ({"after_add": "full_preact"}, "config.model.after_add='full_preact'"),
     ({"shortcut": "conv"}, "config.model.shortcut='conv'"),
-    ({"projection": "B"}, "config.model.projection='B'"),
+    ({"projection": "C"}, "config.model.projection='C'"),
     ({"depth": 29, "unit": "bottleneck"}, "config.model.unit='bottleneck'"),
   ],
 )
@@ -211,3 +215,123 @@ def test_the_file_knows_how_its_images_are_normalized(tmp_path):
   assert given.data.normalize == "pixel_mean"
   given.data.normalize = "caffe"
   assert convert.load_weights(path, given)[0].data.normalize == "caffe"
+
+
+@pytest.mark.parametrize("layout", ["cifar", "shortcut", "shortcut, fc", "torchvision"])
+def test_projection_b_of_cifar_nets(tmp_path, layout):
+  """Under every pair of names; and --config may ask for it."""
+  config = net(depth=20, projection="B")
+  given = saved(tmp_path / "net.safetensors", tensors(config, layout))
+  found, variables, report = convert.load_weights(given)
+  assert (found.model.projection, report.unused) == ("B", [])
+  assert variables["params"]["stage2"]["first"]["projection"]["kernel"].shape == (1, 1, 16, 32)
+  equal(convert.load_weights(given, config)[1], variables)
+  exported, _ = convert.tensors_of(found, variables)
+  assert "layer2.0.shortcut.0.weight" in exported
+  equal(convert.load_weights(saved(tmp_path / "back.safetensors", exported))[1], variables)
+
+
+def test_the_other_projection(tmp_path):
+  text = refused(tmp_path, tensors(net(projection="B")), net())
+  assert "layer2.0.downsample.0.weight of shape (32, 16, 1, 1) is no part of the net" in text
+  assert text.endswith("the file's net has projection B, config.model.projection is A")
+  text = refused(tmp_path, tensors(net()), net(projection="B"))
+  assert text.endswith("the file's net has projection A, config.model.projection is B")
+
+
+@pytest.mark.parametrize("layout", ["cifar", "shortcut", "torch7", "caffe"])
+def test_biases_before_bn_are_folded_into_its_mean(layout):
+  """Whatever the file's names, and of every convolution."""
+  config = net(**R18) if layout == "torch7" else net(**R50) if layout == "caffe" else net()
+  config.model.projection = "B"
+  table = network.entries(convert.LAYOUTS[layout], config.model, 3, 10, "both")
+  means = [entry for entry in table if entry.path[-1] == "mean"]
+  given = {entry.theirs: random_weights.zeros(*entry.their_shape) for entry in table}
+  given |= {entry.bias: np.full(entry.shape, n, np.float32) for n, entry in enumerate(means)}
+  assert len({entry.bias for entry in means}) == len(means)
+  assert translate.misfit(given, table, lambda _: True) is None
+  report = translate.compare(given, table)
+  for n, entry in enumerate(means):
+    assert (entry.bias, entry.ours, entry.shape) in report.used
+    (found,) = jax.tree.leaves(translate.to_ours(given, [entry]))
+    np.testing.assert_array_equal(found.ravel(), np.full(entry.shape, -n))
+  assert not report.unused
+  wrong = given | {means[3].bias: np.zeros(7, np.float32)}
+  assert f"{means[3].bias} has the shape (7,)" in translate.misfit(wrong, table, lambda _: False)
+
+
+def test_a_grey_net(tmp_path):
+  """Of other programs: constants for one channel are assumed, and said."""
+  given = saved(tmp_path / "a.safetensors", tensors(net(), inputs=1))
+  config, variables, report = convert.load_weights(given)
+  assert (config.data.name, config.data.normalize) == ("mnist", "0.449/0.226")
+  assert variables["params"]["stem"]["conv"]["kernel"].shape == (3, 3, 1, 16)
+  assert report.notes[0].startswith("assumed: the normalization (convert --normalize) and zero")
+  digits = net()
+  digits.data.name = "digits"
+  assert convert.load_weights(given, digits)[0].data.normalize == "0.449/0.226"
+
+
+def test_the_normalization_that_is_given(tmp_path):
+  given = saved(tmp_path / "a.safetensors", tensors(net()))
+  kind = "0.4914,0.4822,0.4465/0.2470,0.2435,0.2616"
+  for normalize in ("caffe", kind):
+    config, _, report = convert.load_weights(given, normalize=normalize)
+    assert config.data.normalize == normalize
+    assert report.notes == ("assumed: zeros padded on both sides (convert --padding)",)
+  assert convert.load_weights(given, padding="end", normalize=kind)[2].notes == ()
+  with pytest.raises(UserError, match="--normalize=pixel_mean is computed of a training set"):
+    convert.load_weights(given, normalize="pixel_mean")
+  with pytest.raises(UserError, match="'123.68,116.7,103.9/1,1,1' is unknown; .* in .0, 1., such"):
+    convert.load_weights(given, normalize="123.68,116.7,103.9/1,1,1")
+  with pytest.raises(UserError, match="'0.5/0.2' is for images of 1 channel; those of cifar10"):
+    convert.load_weights(given, normalize="0.5/0.2")
+
+
+def test_what_is_said_of_a_file(tmp_path):
+  given = tensors(net(depth=20)) | {"aux.weight": np.ones(3, np.float32)}
+  path = saved(tmp_path / "net.pth", given)
+  config, _, report = convert.load_weights(path)
+  assert convert.said(path, config, report) == (
+    "net.pth: CIFAR net of 20 layers, basic units, projection A, normalized by imagenet; 97 "
+    "tensors used, 1 unused (aux.weight); assumed: the normalization (convert --normalize) and "
+    "zeros padded on both sides (convert --padding)"
+  )
+  config, report = net(**R50), translate.Report([], list("abcdef"), [])
+  config.model.stride_on = "3x3"
+  assert convert.said(path, config, report) == (
+    "net.pth: ImageNet net of 50 layers, bottleneck units, stride on 3x3, normalized by imagenet; "
+    "0 tensors used, 6 unused (a, b, c, d, e ...)"
+  )
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.body."])
+def test_a_backbone(tmp_path, capsys, prefix):
+  """It has features and no logits."""
+  given = tensors(net())
+  more = {"fpn.weight": np.ones(3, np.float32)} if prefix else {}
+  kept = {f"{prefix}{name}": given[name] for name in given if "linear" not in name} | more
+  path = saved(tmp_path / "backbone.bin", kept)
+  run = api.load(path)
+  said = capsys.readouterr().out
+  assert said.startswith("backbone.bin: CIFAR net of 8 layers") and said.count("\n") == 1
+  assert ("1 unused (fpn.weight)" in said) == bool(prefix)
+  whole = convert.load_weights(saved(tmp_path / "whole.safetensors", given))[1]
+  equal(run.variables["params"]["stage3"], whole["params"]["stage3"])
+  images = np.zeros((1, 32, 32, 3), np.uint8)
+  assert run.model.apply(run.variables, run.normalize(images)).shape == (1, 0)
+  with pytest.raises(UserError, match="the weights hold no classifier and give no logits"):
+    run(images)
+  with pytest.raises(
+    UserError, match="the file holds no classifier(, but fpn.weight)?; resnet_jax"
+  ):
+    convert.load_weights(path)
+
+
+def test_metadata_that_are_no_settings(tmp_path):
+  path = tmp_path / "a.safetensors"
+  metadata = about.write(net(), "f")
+  for text in ("no JSON", "[]", "{}", metadata["resnet_jax"].replace('"cifar"', "3")):
+    save_file(tensors(net()), path, {"resnet_jax": text})
+    with pytest.raises(UserError, match="its metadata 'resnet_jax' cannot be read: "):
+      convert.recognize(path)

@@ -66,6 +66,10 @@ def test_names_of_caffe(depth, there, absent):
     ("cifar", {"family": "cifar", "depth": 20}),
     ("cifar", {"family": "cifar", "depth": 1202}),
     ("torchvision", {"family": "cifar", "depth": 56}),  # with the classifier named fc
+    ("torchvision", {"family": "cifar", "depth": 20, "projection": "B"}),
+    ("cifar", {"family": "cifar", "depth": 20, "projection": "B"}),
+    ("shortcut", {"family": "cifar", "depth": 20, "projection": "B"}),
+    ("shortcut, fc", {"family": "cifar", "depth": 20, "projection": "B"}),
   ],
 )
 def test_nets_are_recognized_by_names_and_shapes_alone(layout, model):
@@ -75,13 +79,16 @@ def test_nets_are_recognized_by_names_and_shapes_alone(layout, model):
   found = layouts.recognize(shapes)
   assert found.layout == LAYOUTS[layout]
   assert (found.family, found.unit, found.depth) == (config.family, config.unit, config.depth)
-  assert found.classes == 7
+  assert (found.projection, found.channels, found.classes) == (config.projection, 3, 7)
+  classifier = f"{LAYOUTS[layout].classifier}."
+  headless = {name: shapes[name] for name in shapes if not name.startswith(classifier)}
+  assert layouts.recognize(headless).classes is None
 
 
 def test_recognizing_needs_no_jax(tmp_path):
-  path = random_weights.saved(
-    tmp_path / "x.safetensors", random_weights.tensors(random_weights.net())
-  )
+  given = random_weights.tensors(random_weights.net())
+  half = {name: value.astype("bfloat16") for name, value in given.items()}  # NumPy has it from JAX
+  path = random_weights.saved(tmp_path / "x.safetensors", half)
   code = (
     "import sys; from resnet_jax import convert; print(convert.recognize(sys.argv[1]).model.depth);"
     "sys.exit('jax' in sys.modules)"

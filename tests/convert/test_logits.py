@@ -65,6 +65,23 @@ def test_cifar_nets(depth, padding, tmp_path):
   assert np.abs(found - expected).max() > 1e-2 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("classifier", ["linear", "fc"])
+@pytest.mark.parametrize("projection", ["downsample", "shortcut"])
+def test_cifar_nets_with_projections(projection, classifier, tmp_path):
+  """And with biases that BN makes idle."""
+  net = torch_nets.biased(torch_nets.randomized(torch_nets.Cifar(8, padding=None)))
+  named = {
+    name.replace("downsample", projection).replace("linear", classifier): tensor
+    for name, tensor in net.state_dict().items()
+  }
+  torch.save(named, tmp_path / "net.pth")
+  config, variables, report = convert.load_weights(tmp_path / "net.pth")
+  assert config.model.projection == "B" and not report.unused
+  assert ("conv1.bias", "stem/bn/mean", (16,)) in report.used
+  images = photographs(32)
+  assert_close(ours(config, variables, images), torch_nets.logits(net, images))
+
+
 @pytest.mark.parametrize("depth", [18, 50])
 def test_nets_of_fb_resnet_torch(depth, tmp_path):
   net = torch_nets.torch7(torch_nets.randomized(torch_nets.ImageNet(depth)))

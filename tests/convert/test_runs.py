@@ -3,32 +3,28 @@
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 import random_weights
 from random_weights import net, saved, tensors
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from resnet_jax import api, convert, data, mesh, metrics, setup, train, workdir
 from resnet_jax.checkpoint import Checkpoints
-from resnet_jax.config import to_json
-from resnet_jax.convert import runs
+from resnet_jax.config import leaves, to_json
+from resnet_jax.convert import about, runs, transfer
 from resnet_jax.errors import UserError
+from tests.warm import Command
 
 
 def command(*flags, cwd):
-  done = subprocess.run(
-    [sys.executable, "-m", "resnet_jax.convert", *map(str, flags)],
-    capture_output=True,
-    text=True,
-    cwd=cwd,
-  )
-  assert "Traceback" not in done.stderr
-  return done.returncode, done.stdout, done.stderr
+  process = Command("resnet_jax.convert", *flags, cwd=cwd)
+  output, errors = process.communicate(timeout=300)
+  assert "Traceback" not in errors
+  errors = re.sub(r"^importing JAX and reading \S+ \.\.\.\n", "", errors)  # see test_cli.py
+  return process.returncode, output, errors
 
 
 def test_import_and_export(tmp_path, repository):
@@ -76,6 +72,7 @@ def test_an_import_under_brackets_is_there(tmp_path):
     (["--weights=a.pth"], "--workdir is missing"),
     (["--weights=a.pth", "--workdir=w", "--checkpoint=3"], "--checkpoint belongs to --out"),
     (["--out=b.safetensors", "--workdir=w", "--padding=end"], "--padding belongs to --weights"),
+    (["--out=b.safetensors", "--workdir=w", "--ema"], "--ema belongs to --weights"),
     (["a.pth"], "'a.pth' is not a flag; write --weights=a.pth"),
     (["--weights=a.pth", "--workdir=w"], "a.pth: there is no such file"),
     (["--weights=a.pth", "--workdir=w", "--config=b.py"], "--config='b.py': there is no file"),
@@ -120,7 +117,8 @@ def trained(tmp_path):
   config.data.name = "digits"
   checkpoints = Checkpoints(folder, print)
   for step in (2, 4):
-    position = train.Position(step=step, best_step=2, data="of the digits")
+    digits = data.load(config.data).fingerprint
+    position = train.Position(step=step, best_step=2, data=digits)
     checkpoints.save(step, state(config, step), dataclasses.asdict(position))
   checkpoints.settle()
   checkpoints.close()
@@ -147,6 +145,46 @@ def test_a_trained_run_is_exported_without_its_data(trained, monkeypatch):
   exported, report = convert.tensors_of(config, restored.variables)
   assert exported["conv1.weight"].shape == (16, 1, 3, 3)
   assert report.used[0] == ("conv1.weight", "stem/conv/kernel", (3, 3, 1, 16))
+
+
+def test_a_grey_net_comes_back_as_it_was(trained, tmp_path, capsys):
+  """Through its file, and through a run made of that: no normalization is guessed."""
+  out, run = tmp_path / "digits.safetensors", tmp_path / "again"
+  transfer.take(trained, out, "last")
+  images = data.load(api.own_config(trained).data).test.images[:4]
+  expected = api.load_run(trained)(images)
+  capsys.readouterr()
+  loaded = api.load(out)
+  assert capsys.readouterr().out == (
+    "digits.safetensors: CIFAR net of 8 layers, basic units, projection A, normalized by "
+    "pixel_mean; 37 tensors used, 0 unused\n"
+  )
+  np.testing.assert_array_equal(loaded(images), expected)
+  transfer.bring(out, run, None)
+  np.testing.assert_array_equal(api.load_run(run)(images), expected)
+  assert api.own_config(run).data.name == "digits"
+  mnist = net()
+  mnist.data.name = "mnist"
+  with pytest.raises(
+    UserError, match="normalized by pixel_mean of digits, .*'mnist' does not give"
+  ):
+    convert.load_weights(out, mnist)
+
+
+def test_an_exported_file_tells_what_no_tensor_does(tmp_path):
+  """Where the net strides, BN's epsilon, and by what images are normalized."""
+  config = net(depth=14, projection="B")
+  config.model.norm.epsilon, config.data.name = 1e-3, "svhn_cropped"
+  config.data.normalize = "0.4,0.4,0.4/0.2,0.2,0.2"
+  path = tmp_path / "net.safetensors"
+  save_file(tensors(config, "shortcut"), path, about.write(config, "of svhn"))
+  found, _, report = convert.load_weights(path)
+  for key in (*about.NETWORK, *about.DATA):
+    assert leaves(found)[key] == leaves(config)[key], key
+  assert (report.notes, report.fingerprint) == ((), "")
+  photographic = net(family="imagenet", depth=50, unit="bottleneck", stride_on="1x1")
+  told = json.loads(about.write(photographic, "")["resnet_jax"])
+  assert (told["model.stride_on"], told["data.name"]) == ("1x1", "folder")
 
 
 def test_a_preactivation_net_is_not_exported(tmp_path, repository):

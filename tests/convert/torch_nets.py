@@ -155,6 +155,15 @@ def randomized(net, seed=0):
   return net.eval()
 
 
+def biased(net, seed=1):
+  """The net with a random bias in every convolution."""
+  noise = torch.Generator().manual_seed(seed)
+  for module in net.modules():
+    if isinstance(module, nn.Conv2d):
+      module.bias = nn.Parameter(0.5 * torch.randn(module.out_channels, generator=noise))
+  return net
+
+
 def logits(net, images):
   """Of images [N, H, W, C], as numpy."""
   with torch.inference_mode():

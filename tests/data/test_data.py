@@ -48,7 +48,17 @@ def test_parts_of_splits():
     ({"name": "coco"}, "No module named 'tensorflow'"),
     ({"test_split": "validation"}, r"test \(360 examples\), train \(1437 examples\)"),
     ({"train_split": "train[:2000]"}, "config.data.train_split='train\\[:2000\\]' selects no"),
-    ({"train_split": "train[:"}, "selects no examples"),
+    ({"train_split": "train[:"}, r"selects no examples: 'train\[:' is not a split string"),
+    ({"train_split": "train[90%:10%]"}, r"train\[1293:144\] ends before it begins"),
+    ({"train_split": "train[5:3]"}, r"train\[5:3\] ends before it begins"),
+    ({"train_split": "train[:5]+train[9:7]"}, r"train\[9:7\] ends before it begins"),
+    ({"train_split": "train[5:5]"}, "the slice is empty"),
+    ({"train_split": "train[:-1437]"}, "the slice is empty"),
+    ({"train_split": "train[-1438:]"}, "reaches beyond its 1437 examples"),
+    ({"train_split": "train[:101%]"}, "reaches beyond its 1437 examples"),
+    ({"train_split": "train+valid"}, "there is no split 'valid'"),
+    ({"train_split": "train+"}, "'' is not a split string; choose from .*or a sum such as train"),
+    ({"train_split": "train[:33%](pct1_dropremainder)"}, "is not a split string"),
   ],
 )
 def test_what_is_not_there_is_named(settings, message):
@@ -60,9 +70,13 @@ def test_what_is_not_there_is_named(settings, message):
 def test_parts_mean_what_they_mean_in_tfds():
   import tensorflow_datasets as tfds
 
-  parts = {"train": Split(np.arange(1437), np.arange(1437))}
+  sizes = {"train": 1437, "test": 360}
+  parts = {
+    name: Split(*[np.arange(size) + 9999 * (name == "test")] * 2) for name, size in sizes.items()
+  }
   known = tfds.core.SplitDict(
-    [tfds.core.SplitInfo(name="train", shard_lengths=[1437], num_bytes=0, filename_template=None)]
+    tfds.core.SplitInfo(name=name, shard_lengths=[size], num_bytes=0, filename_template=None)
+    for name, size in sizes.items()
   )
   for text in (
     "train",
@@ -71,11 +85,18 @@ def test_parts_mean_what_they_mean_in_tfds():
     "train[33%:66%]",
     "train[-10:]",
     "train[:-1%]",
+    "train[5%:]",
+    "train[:12.5%]",
+    "train[:100]+train[200:300]",
+    "train[-3:] + test[:1%]+train",
+    "train[5:5]+test",
   ):
-    (absolute,) = tfds.core.ReadInstruction.from_spec(text).to_absolute(known)
-    start, stop = absolute.from_ or 0, 1437 if absolute.to is None else absolute.to
+    expected = [
+      parts[one.splitname].labels[one.from_ : one.to]
+      for one in tfds.core.ReadInstruction.from_spec(text).to_absolute(known)
+    ]
     np.testing.assert_array_equal(
-      splits.select("key", text, parts).labels, np.arange(1437)[start:stop]
+      splits.select("key", text, parts).labels, np.concatenate(expected), err_msg=text
     )
 
 
@@ -92,3 +113,11 @@ def test_normalization_centres_the_training_set():
     values = np.asarray(augment.normalize(images, *augment.normalization(images, kind)))
     np.testing.assert_allclose(values.mean(axes), 0, atol=1e-6)
   np.testing.assert_allclose(values.std((0, 1, 2)), 1, rtol=1e-5)
+
+
+def test_a_sum_of_parts():
+  loaded = data.load(config(train_split="train[:100]+train[200:300]", test_split="test+train[:9]"))
+  whole = data.load(config())
+  first, second = whole.train.images[:100], whole.train.images[200:300]
+  np.testing.assert_array_equal(loaded.train.images, np.concatenate([first, second]))
+  assert len(loaded.test.labels) == 369

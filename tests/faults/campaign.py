@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 from resnet_jax import api, metrics
-from tests.many import Processes
+from tests.many import Processes, python
 
 CHAIN = 8  # injections into one run
 DISK = 24  # megabytes of the small disk
@@ -44,6 +44,7 @@ WEIGHTS = {
   "garbage in metrics": 8,
   "full disk": 8,
 }
+CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR")
 ALONE = {"JAX_PLATFORMS": "cpu", "RESNET_JAX_DISK_PATIENCE": "3"}
 
 
@@ -114,8 +115,8 @@ def difference(workdir, reference):
 class Campaign:
   """Injections into runs of one process or of two; what came of each is in `injections`."""
 
-  def __init__(self, folder, seed, settings=None):
-    self.folder, self.random = folder, random.Random(seed)
+  def __init__(self, folder, seed, settings=None, start=python):
+    self.folder, self.random, self.start = folder, random.Random(seed), start
     self.settings = SETTINGS | (settings or {})
     self.injections, self.faults, self.runs = [], [], 0
     self.kinds_of_files = collections.Counter()
@@ -128,7 +129,8 @@ class Campaign:
       "--config=configs/resnet.py:depth=8,digits",
       f"--workdir={workdir}",
       *flags,
-      JAX_COMPILATION_CACHE_DIR=str(self.folder / "cache"),
+      start=self.start,
+      JAX_COMPILATION_CACHE_DIR=CACHE or str(self.folder / "cache"),
       **ALONE,
     )
 

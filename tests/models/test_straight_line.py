@@ -7,17 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hessian import products
 from jax import lax
 from straight_line import Net
 
-from resnet_jax import models
-from resnet_jax.config import default_config
+from resnet_jax import models, steps
+from resnet_jax.config import default_config, load_file
+from resnet_jax.data import augment
+from resnet_jax.data.order import batch_indices
 from resnet_jax.errors import UserError
 from resnet_jax.models import layers
-from resnet_jax.models.resnet import units_per_stage
+from resnet_jax.models.resnet import REMAT, units_per_stage
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import AFTER_ADD, UNITS
+from resnet_jax.setup import setup
 from resnet_jax.steps import loss_and_logits
+from tests.hurry import evaluate
 
 UNITS_A_STAGE = 3
 # The ways in which a net may be computed; `library` is the convolution that accelerators get.
@@ -36,12 +41,6 @@ def make(unit, shortcut, after_add, **more):
     config.gate_bias = -1.0
   config.update(more)
   return config
-
-
-def evaluate(function, *arguments):
-  """The function's value, compiled in a hurry: nets are small here and compiling is what costs."""
-  hurry = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-  return jax.jit(function).lower(*arguments).compile(hurry)(*arguments)
 
 
 def drawn(shapes, key):
@@ -190,3 +189,64 @@ def test_path(x64, monkeypatch, path):
 )
 def test_whole_net(x64, unit, shortcut, after_add, depth, path):
   compare(make(unit, shortcut, after_add, depth=depth, **path), size=16)
+
+
+@pytest.fixture(scope="module")
+def second_derivatives():
+  """Of a loss and the weights of a net with 1x1 and 3x3 convolutions in its scans."""
+
+  def second(remat):
+    config = make("single", "conv", "full_preact", remat=remat)
+    model = models.build(config, 5)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 4, 4, 2)))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+    params, stats, tangent = (
+      drawn(shapes[k], n) for n, k in enumerate(("params", "batch_stats", "params"))
+    )
+    loss = lambda params: loss_and_logits(model, params, stats, x, jnp.arange(4) % 5)[0]
+    return evaluate(lambda p, v: products(loss, (p,), (v,)), params, tangent)
+
+  with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+    patch.setattr(layers, "_for_cpu", lax.conv_general_dilated)
+    return second, second("none")
+
+
+@pytest.mark.parametrize("remat", REMAT)
+def test_second_derivatives(x64, second_derivatives, remat):
+  second, expected = second_derivatives
+  for way, product in second(remat).items():
+    for a, b in zip(*map(jax.tree.leaves, (product, expected[way])), strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9 * np.abs(b).max(), err_msg=way)
+
+
+def test_steps_of_a_float64_run(repository, monkeypatch, x64):
+  """Images, loss, gradient, weight decay, momentum and rate are the run's and are written here."""
+  monkeypatch.chdir(repository)
+  config = load_file("configs/resnet.py:depth=8,digits")
+  config.model.dtype, config.data.pad, config.optim.warmup = "float64", 1, "2 steps"
+  run, count = setup(config), 4
+  begin = jax.jit(lambda: steps.init(run.task, (8, 8, 1)))()
+  state, measured = evaluate(steps.dispatch(run.task, count), begin, run.train, np.int32(count))
+
+  def loss(params, x, y):
+    logits = Net(config.model, params, begin.batch_stats, None).logits(x, (1, 1, 1))
+    return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(16), y])
+
+  images, labels = run.dataset.train
+  mean = images.mean(0, dtype=np.longdouble) / 255
+  params, velocity = begin.params, jax.tree.map(jnp.zeros_like, begin.params)
+  differentiate = jax.jit(jax.value_and_grad(loss))
+  order = batch_indices(run.task.key(1), 0, count, 16, len(labels))
+  for step, chosen in enumerate(np.asarray(order)):
+    key = jax.random.split(jax.random.fold_in(run.task.key(2), step))[0]
+    x = np.float64(images[chosen].astype(np.longdouble) / 255 - mean)
+    x = augment.random_crop_flip(key, jnp.asarray(x), 1, False)
+    value, gradient = differentiate(params, x, labels[chosen])
+    np.testing.assert_allclose(measured["loss"][step], value, rtol=1e-12)
+    rate = 0.01 if step < 2 else 0.05 * (1 + math.cos(math.pi * step / 1440))
+    velocity = jax.tree.map(
+      lambda v, g, w, rate=rate: 0.9 * v + rate * (g + 2e-3 * w), velocity, gradient, params
+    )
+    params = jax.tree.map(lambda w, v: w - v, params, velocity)
+  for ours, theirs in zip(*map(jax.tree.leaves, (state.params, params)), strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)

@@ -12,7 +12,7 @@ import pytest
 from resnet_jax import metrics
 from resnet_jax.errors import UserError
 from resnet_jax.report import statistics
-from resnet_jax.report.read import read
+from resnet_jax.report.read import read, select
 from resnet_jax.report.write import write
 
 ROWS = {
@@ -40,8 +40,8 @@ def sweep(folder, rows=ROWS, states=None, **settings):
   return plan
 
 
-def report(*folders, out):
-  write(read(folders), out)
+def report(*folders, out, groups=()):
+  write(select(read(folders), groups), out)
   return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
 
 
@@ -221,6 +221,43 @@ def test_different_sweeps_are_sections_of_one_page(tmp_path):
   assert [line["sweep"] for line in lines(files, "rows.csv")] == ["one"] * 3 + ["two"] * 2
 
 
+GROUPS = {
+  (group, row): {"model.depth": depth, "model.shortcut": row}
+  for group, depth in (("larch", 32), ("birch", 20))
+  for row in ("identity", "conv")
+}
+
+
+def test_a_page_of_one_group_has_nothing_of_the_others(tmp_path):
+  sweep(tmp_path / "w", GROUPS, {("conv", 1): None}, name="two")
+  sweep(tmp_path / "other", name="other")
+  whole = report(tmp_path / "w", tmp_path / "other", out=tmp_path / "whole")
+  assert "figures/two-larch-error.svg" in whole and "figures/two-depth.svg" in whole
+  files = report(tmp_path / "w", tmp_path / "other", out=tmp_path / "out", groups=["birch"])
+  assert [name for name in files if name.endswith(".svg")] == [
+    "figures/two-birch-error.svg",
+    "figures/two-birch-training-loss.svg",
+  ]
+  for name in ("index.html", "report.md", "numbers.csv", "rows.csv", "timing.csv"):
+    assert "larch" not in files[name].decode() and "birch" in files[name].decode()
+  assert "3 of 4 runs done, 1 waiting." in files["report.md"].decode()
+  assert [line["group"] for line in lines(files, "rows.csv")] == ["birch"] * 2
+
+
+@pytest.mark.parametrize(
+  ("rows", "message"),
+  [
+    (GROUPS, "--group='brich' is unknown; did you mean 'birch'? choose from birch, larch"),
+    (ROWS, "--group='brich': the rows of this sweep have no groups"),
+  ],
+)
+def test_a_group_that_is_not_there(tmp_path, rows, message):
+  fake.save(tmp_path / "w", rows)
+  with pytest.raises(UserError) as error:
+    select(read([tmp_path / "w"]), ["brich"])
+  assert str(error.value) == message
+
+
 def test_rows_that_disagree_are_named(tmp_path):
   fake.save(tmp_path / "a", ROWS)
   fake.save(tmp_path / "b", ROWS | {"plain": {"model.shortcut": "dropout"}})
@@ -249,10 +286,21 @@ def command(*flags):
   )
 
 
+def test_the_command_takes_folders_and_groups(tmp_path):
+  for name in ("runs/a", "runs/b"):
+    sweep(tmp_path / name, GROUPS, {("conv", 0): None, ("identity", 0): None}, name=name)
+  done = command(f"{tmp_path}/run?", "--group=larch", "--group=birch", f"--out={tmp_path}/page")
+  assert (done.returncode, done.stdout) == (0, f"the report is in {tmp_path}/page/index.html\n")
+  heads = (tmp_path / "page" / "report.md").read_text()
+  assert "The sweep runs/a" in heads and "The sweep runs/b" in heads
+
+
 def test_the_command_prints_where_the_page_is(tmp_path):
   sweep(tmp_path / "w", seeds=1)
   done = command(f"--workdir={tmp_path / 'w'}")
-  assert (done.returncode, done.stderr) == (0, "")
+  said = f"reading the runs in {tmp_path / 'w'} ...\n"
+  said += "comparing the rows of 3 runs and drawing the figures ...\n"
+  assert (done.returncode, done.stderr) == (0, said)
   assert done.stdout == f"the report is in {tmp_path / 'w' / 'report' / 'index.html'}\n"
   assert not list(tmp_path.rglob("*.partial"))
 
@@ -260,10 +308,11 @@ def test_the_command_prints_where_the_page_is(tmp_path):
 @pytest.mark.parametrize(
   ("flags", "said"),
   [
-    ((), "--workdir is missing"),
+    ((), "name the folder of a sweep, as python -m resnet_jax.report runs/shortcuts"),
     (("--workdir=nowhere",), "--workdir=nowhere holds no sweep"),
     (("--work=x",), "Unknown command line flag 'work'"),
-    (("--workdir=configs", "results"), "'results' is not a flag"),
+    (("--workdir=configs",), "--workdir=configs holds no sweep: there is no sweep.json in it or"),
+    (("results", "nowhere"), "--workdir=results holds no sweep"),
   ],
 )
 def test_bad_input_is_one_line(flags, said):

@@ -99,6 +99,12 @@ def test_a_plan_is_kept_and_found_again(sweep, tmp_path):
     ('row("a", {"model.depth": "deep"})', "a, seed 0: config.model.depth='deep' is of type str"),
     ('row("a", {"model.depth": 9})', "a, seed 0: model.depth=9 does not fit"),
     ('row("a", {"model.shortcut": "con"})', "a, seed 0: model.shortcut='con' is unknown; did"),
+    ('row("a", {"data.batch_size": 16.5})', "float, not int; it must be a whole number"),
+    ('row("a", {"optim.name": "adamw"})', "a, seed 0: config.optim.name is unknown: there is one"),
+    ('row("a", {"model.shortcut": "gating"})', "'shortcut_gating' or 'exclusive_gating'?"),
+    ('row("a", {"optim.drop_at": "9"})', "a, seed 0: config.optim.drop_at='9' does nothing with"),
+    ('row("a", {"model.stride_on": "3x3"})', "a, seed 0: config.model.stride_on='3x3' does noth"),
+    ('row("a", {"data.dir": "/data"})', "a, seed 0: config.data.dir='/data' does nothing with"),
     ('row("a", {"seed": 3})', "the row 'a' overrides seed; write seeds="),
     ('row("a"), row("a")', "two rows are called 'a'"),
     ('row("a b"), row("A-b")', "'a b' and 'A-b' would share the folder 'a-b'"),
@@ -118,6 +124,26 @@ def test_rows_that_cannot_work_are_refused(sweep, tmp_path, rows, message):
   assert not (tmp_path / "new").exists()
 
 
+def test_a_sweep_that_began_with_what_does_nothing_goes_on(sweep, tmp_path):
+  plan = sweep('row("a", {"model.stride_on": "3x3"})')
+  plan_lib.save(plan, tmp_path / "w")
+  with pytest.raises(UserError, match="does nothing with config.model.unit='basic'"):
+    plan_lib.check(plan, tmp_path / "w")
+  kept = json.loads((tmp_path / "w" / "sweep.json").read_text())
+  del kept["strict"]  # which the version before did not write
+  (tmp_path / "w" / "sweep.json").write_text(json.dumps(kept))
+  for _ in range(2):
+    assert len(plan_lib.check(plan, tmp_path / "w")) == 2
+    plan_lib.save(plan, tmp_path / "w")
+
+
+def test_rows_and_settings_may_be_none(sweep, tmp_path):
+  plan = sweep('row("a", {"data.pad": None})', settings={"data.flip": None})
+  for run, config in plan_lib.check(plan, tmp_path / "new").items():
+    assert config.data.pad is None
+    assert {"--config.data.pad=None", "--config.data.flip=None"} <= {*run.command}
+
+
 def test_a_base_that_is_not_there_is_refused(sweep, tmp_path):
   with pytest.raises(UserError, match="there is no file 'configs/nowhere.py'"):
     plan_lib.check(sweep('row("a")', base="configs/nowhere.py:digits"), tmp_path / "new")
@@ -134,8 +160,11 @@ def test_seeds_can_be_chosen_and_none_is_lost(tmp_path):
 
 
 def test_a_file_that_is_no_sweep_is_refused(tmp_path):
-  with pytest.raises(UserError, match="has no function get_sweep"):
+  with pytest.raises(UserError, match="is a config file of one run; run it by python -m .*main"):
     plan_lib.read(NET, {})
+  (tmp_path / "other.py").write_text("x = 1")
+  with pytest.raises(UserError, match="has no function get_sweep"):
+    plan_lib.read(str(tmp_path / "other.py"), {})
   (tmp_path / "other.py").write_text("def get_sweep(): return 3")
   with pytest.raises(UserError, match="TypeError: get_sweep.. takes 0 positional arguments"):
     plan_lib.read(f"{tmp_path / 'other.py'}:digits", {})

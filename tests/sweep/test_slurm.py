@@ -13,6 +13,7 @@ import pytest
 from resnet_jax import metrics
 from resnet_jax.errors import UserError
 from resnet_jax.sweep import plan, slurm, status
+from tests.warm import Command
 
 TINY = {"train.log_every": 7, "train.eval_every": 20, "train.checkpoint_every": 10}
 GIVEN = slurm.parameters("partition=normal,timeout_min=10,cpus_per_task=1")
@@ -40,7 +41,6 @@ def cluster(tmp_path, tmp_path_factory, repository, monkeypatch):
   """The cluster for one test alone: these preempt each other's jobs."""
   monkeypatch.chdir(repository)
   monkeypatch.setenv("XLA_FLAGS", "")
-  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
   with (tmp_path_factory.getbasetemp().parent / "slurm.lock").open("w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     yield
@@ -114,8 +114,9 @@ def test_an_array_that_slurm_preempts_ends_as_runs_at_home(tmp_path, cluster, ca
   assert "resuming at step" in log(runs[0])
   assert not [run.failure for run in runs if run.failure.exists()]
   home = sweep(tmp_path / "home", rows=2, seeds=2, **{"train.steps": 600})
+  processes = [Command(*here.command[1:]) for here in home]
+  assert [process.wait(600) for process in processes] == [0] * 4
   for there, here in zip(runs, home, strict=True):
-    subprocess.run([sys.executable, *here.command], check=True, capture_output=True)
     assert facts(there) == facts(here)
     assert result(there) == result(here)
 

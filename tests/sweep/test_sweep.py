@@ -6,8 +6,7 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 
 import pytest
@@ -15,22 +14,24 @@ import pytest
 from resnet_jax import metrics
 from resnet_jax.report.read import read
 from resnet_jax.report.write import write
+from resnet_jax.sweep import plan as plan_lib
+from tests.report import fake
+from tests.warm import Command
 
+ROWS = '[row("original"), row("conv", {"model.shortcut": "conv"})]'
 SWEEP = '''"""Two rows."""
 from resnet_jax.sweep import Sweep, row
 def get_sweep(data="digits"):
-  rows = [row("original"), row("conv", {"model.shortcut": "conv"})]
+  rows = ROWS
   return Sweep(f"configs/resnet.py:depth=8,{data}", rows, seeds=2)
-'''
-SHORT = [
-  f"--config.train.{key}={value}"
-  for key, value in {
-    "steps": 200,
-    "log_every": 10,
-    "eval_every": 50,
-    "checkpoint_every": 20,
-  }.items()
-]
+'''.replace("ROWS", ROWS)
+SETTINGS = {
+  "train.steps": 200,
+  "train.log_every": 10,
+  "train.eval_every": 50,
+  "train.checkpoint_every": 20,
+}
+SHORT = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
 
 LONGER = "--config.train.steps=600"  # does not end before a signal reaches it
 
@@ -41,18 +42,12 @@ def sweep(tmp_path, repository):
   (tmp_path / "mine.py").write_text(SWEEP)
 
   def start(folder, *flags, config=tmp_path / "mine.py", devices=1):
-    environment = os.environ | {
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-      "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "c"),
-    }
-    return subprocess.Popen(
-      [sys.executable, "-m", "resnet_jax.sweep", f"--config={config}", f"--workdir={folder}"]
-      + [*SHORT, *flags],
+    return Command(
+      "resnet_jax.sweep",
+      *(f"--config={config}", f"--workdir={folder}", *SHORT, *flags),
       cwd=repository,
-      env=environment,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      text=True,
+      env=os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+      out=tempfile.TemporaryFile(),
     )
 
   return start
@@ -116,8 +111,8 @@ def test_killed_five_times_it_ends_with_the_same_page(tmp_path, sweep):
 
 @pytest.mark.slow
 def test_stopped_it_saves_and_finished_runs_are_not_run_again(tmp_path, sweep):
-  folder = tmp_path / "w"
-  process = sweep(folder, "--jobs=1", LONGER)
+  folder, longer = tmp_path / "w", ["--seeds=1", LONGER, "--config.train.checkpoint_every=600"]
+  process = sweep(folder, "--jobs=1", *longer)
   first = folder / "original" / "seed0" / "result.json"
   while len(metrics.read_rows(folder / "conv" / "seed0")) < 3:
     assert process.poll() is None
@@ -129,7 +124,7 @@ def test_stopped_it_saves_and_finished_runs_are_not_run_again(tmp_path, sweep):
   assert "waiting for 1 runs to save" in output
   assert "stopped by SIGINT; the same command goes on" in output
   assert list((folder / "conv" / "seed0" / "checkpoints").iterdir())
-  code, output = finish(sweep(folder, LONGER))
+  code, output = finish(sweep(folder, *longer))
   assert code == 0, output
   assert first.read_bytes() == before
   assert "original, seed 0: running" not in output
@@ -141,13 +136,13 @@ def test_stopped_it_saves_and_finished_runs_are_not_run_again(tmp_path, sweep):
 def test_a_row_that_diverges_is_a_result_and_one_that_fails_leaves_the_others(tmp_path, sweep):
   rows = 'row("huge", {"data.batch_size": 2_000_000}), row("wild", {"optim.learning_rate": 1e30})'
   (tmp_path / "odd.py").write_text(SWEEP.replace('row("conv", {"model.shortcut": "conv"})', rows))
-  code, output = finish(sweep(tmp_path / "w", "--jobs=2", config=tmp_path / "odd.py"))
+  flags = ["--jobs=2", "--seeds=1", "--config.train.steps=60"]
+  code, output = finish(sweep(tmp_path / "w", *flags, config=tmp_path / "odd.py"))
   assert code == 2, output
-  for seed in (0, 1):
-    assert f"original, seed {seed}: done, test error" in output
-    assert f"wild, seed {seed}: diverged" in output
-    assert f"huge, seed {seed}: failed: config.data.batch_size=2000000 times 1437" in output
-  assert "2 runs failed; the same command tries them again" in output
+  assert "original, seed 0: done, test error" in output
+  assert "wild, seed 0: diverged" in output
+  assert "huge, seed 0: failed: config.data.batch_size=2000000 times 1437" in output
+  assert "1 runs failed; the same command tries them again" in output
   table = (tmp_path / "w" / "report" / "report.md").read_text()
   assert "diverged" in table
   assert "times 1437 examples must be below" in table
@@ -182,10 +177,28 @@ def test_shares_of_the_runs_merge_into_the_page_of_all(tmp_path, sweep):
 def test_flags_that_cannot_work_are_refused_in_one_line(tmp_path, sweep, flags, message):
   code, output = finish(sweep(tmp_path / "w", *flags))
   assert code == 1
-  assert message in output
-  assert output.startswith("error: ")
-  assert output.count("\n") == 1
+  told, error = output.splitlines() if output.startswith("reading") else (None, output.rstrip("\n"))
+  assert told in (None, f"reading {tmp_path / 'mine.py'} and checking every row ...")
+  assert error.startswith("error: ") and message in error
+  assert "\n" not in error
   assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_of_one_group_ends_with_a_page_of_it(tmp_path, sweep, repository, monkeypatch):
+  rows = 'group("birch", [row("a")]) + group("larch", [row("b", {"model.depth": 14})])'
+  text = SWEEP.replace("import Sweep", "import Sweep, group").replace(ROWS, rows)
+  (tmp_path / "groups.py").write_text(text)
+  monkeypatch.chdir(repository)
+  plan = plan_lib.read(str(tmp_path / "groups.py"), SETTINGS)
+  for run in plan.runs(tmp_path / "w"):
+    fake.train(tmp_path / "w", plan, run, 5.0)
+  plan_lib.save(plan, tmp_path / "w")
+  code, output = finish(sweep(tmp_path / "w", "--group=birch", config=tmp_path / "groups.py"))
+  assert code == 0, output
+  assert "running what is left of 2 runs, " in output  # and none is
+  text = (tmp_path / "w" / "report" / "report.md").read_text()
+  assert "birch" in text and "larch" not in text
 
 
 @pytest.mark.slow

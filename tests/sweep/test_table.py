@@ -59,3 +59,10 @@ def test_without_one_a_line_tells_a_change_once(show):
     "[1/4]  g, b, seed 0: failed: the disk is full",
     "[1/4]  g, a, seed 1: running",
   ]
+
+
+def test_what_was_done_before_is_said_to_be(show):
+  found = dict.fromkeys(RUNS, DONE)
+  said = show(found, found, terminal=False).splitlines()
+  assert said[0] == "[4/4]  g, a, seed 0: done already, test error 7.50 %"
+  assert len(said) == 4

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from resnet_jax.data.augment import CONSTANTS
+from resnet_jax.config import COMPUTED
+from resnet_jax.data import augment
 from resnet_jax.data.dataset import Dataset, Info, describe
 from resnet_jax.data.photos import crops, sources
 from resnet_jax.errors import UserError
@@ -17,10 +18,11 @@ def info(config) -> Info:
     UserError: there are none, or the config asks for what photographs do not have.
   """
   crops.check(config.crop)
-  if config.normalize not in CONSTANTS:
+  if config.normalize in COMPUTED:
     raise UserError(
       f"config.data.normalize={config.normalize!r} is computed of images of one size; photographs "
-      f"take {' or '.join(CONSTANTS)}"
+      f"take {', '.join(augment.CONSTANTS)} or numbers such as {augment.EXAMPLE}; "
+      "configs/finetune.py takes those of its weights"
     )
   if config.pad:
     raise UserError(f"config.data.pad={config.pad} does nothing with photographs; leave it None")
@@ -35,4 +37,6 @@ def load(config) -> Dataset:
     UserError: see `sources.load`.
   """
   train, test = sources.load(config)
-  return Dataset(info(config), train, test, f"{train.fingerprint}-{test.fingerprint}")
+  notes = tuple(dict.fromkeys(line for line in (train.left_out, test.left_out) if line))
+  fingerprint = f"{train.fingerprint}-{test.fingerprint}"
+  return Dataset(info(config), train, test, fingerprint, notes)

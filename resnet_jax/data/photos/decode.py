@@ -2,13 +2,12 @@
 
 JPEG, PNG, WebP, GIF or BMP, whatever the file is called; of several frames the first. Grey,
 palette and CMYK become RGB, alpha is dropped, 16 bits become 8, EXIF orientation is ignored, as
-torchvision does. A JPEG that breaks off is grey from there on (but of CMYK). What fails raises
-`Unreadable` and nothing else.
+torchvision does. simplejpeg decodes the common JPEGs; Pillow decodes the others (CMYK, rare coding
+processes, stray bytes between segments) and everything else. A common JPEG that breaks off is grey
+from there on. What fails raises `Unreadable` and nothing else.
 """
 
-import contextlib
 import io
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -17,13 +16,18 @@ import simplejpeg
 from PIL import Image
 
 from resnet_jax.data.photos import crops
-from resnet_jax.data.photos.unreadable import Unreadable, reason
+from resnet_jax.data.photos.unreadable import Unreadable, guarded
 
 MOST_PIXELS = 2**27  # 400 MB of RGB; a file that claims more is taken for an attack
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-# Markers of a JPEG: frames (all that begin with C but tables), and the beginning of the pixels.
+# Markers of a JPEG: frames (all that begin with C but tables), those that simplejpeg is given, the
+# tables, comments and applications' data before them, and the beginning of the pixels.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_COMMON = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+_SEGMENTS = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, 0xFE} | frozenset(range(0xE0, 0xF0))
 _SCAN = 0xDA
+_FILL = 0xFF  # may stand before any marker
+_BARE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})  # no length follows
 _BELOW = 16  # rows below a crop that its own last rows depend on: a block and its chroma
 
 
@@ -31,22 +35,14 @@ class _Frame(NamedTuple):
   """What a JPEG says of itself; `at` is where its height stands in the file."""
 
   at: int
+  kind: int
+  bits: int
   height: int
   width: int
   components: int
 
 
-@contextlib.contextmanager
-def _guarded() -> Iterator[None]:
-  try:
-    yield
-  except Unreadable:
-    raise
-  except Exception as error:  # codecs raise what they like: OSError, SyntaxError, struct.error ...
-    raise Unreadable(reason(error)) from None
-
-
-@_guarded()
+@guarded()
 def size(data: bytes) -> tuple[int, int]:
   """Height and width of an encoded photograph, from its header.
 
@@ -57,7 +53,7 @@ def size(data: bytes) -> tuple[int, int]:
   return (frame.height, frame.width) if frame else _open(data).size[::-1]
 
 
-@_guarded()
+@guarded()
 def crop(data: bytes, box: crops.Box, size: int) -> np.ndarray:
   """A part of a photograph, resized to a square.
 
@@ -91,7 +87,7 @@ def crop(data: bytes, box: crops.Box, size: int) -> np.ndarray:
   return cv2.resize(part, (size, size), interpolation=way)
 
 
-@_guarded()
+@guarded()
 def rgb(data: bytes) -> Image.Image:
   """The whole photograph in RGB, the same pixels as Pillow's `convert("RGB")`.
 
@@ -104,24 +100,46 @@ def rgb(data: bytes) -> Image.Image:
 
 
 def _frame(data: bytes) -> _Frame | None:
-  """The frame of a JPEG of one or three components; None for what is left to Pillow."""
+  """The frame of a JPEG that simplejpeg is given; None for what is left to Pillow.
+
+  simplejpeg's reduced sizes can end the process on rare coding processes, so it gets only what is
+  common in every respect: one frame of a common kind, and no byte that is not part of a segment.
+  """
   if data[:2] != b"\xff\xd8":
     return None
-  at, frame = 2, None
-  while at + 4 <= len(data) and data[at] == 0xFF:
-    marker = data[at + 1]
-    if marker == _SCAN:
-      break
-    if marker in _FRAMES:
-      height, width = (int.from_bytes(data[at + k : at + k + 2]) for k in (5, 7))
-      frame = _Frame(at + 5, height, width, data[at + 9])
-    at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
-  else:
-    raise Unreadable("the JPEG breaks off before its pixels")
-  if frame is None or frame.components not in (1, 3):
+  frames, plain = _segments(data)
+  for frame in frames:
+    if frame.bits != 8:
+      raise Unreadable(f"it is a {frame.bits}-bit JPEG; only those of 8 bits are read")
+  if not plain or len(frames) != 1:
+    return None
+  (frame,) = frames
+  if frame.kind not in _COMMON or frame.components not in (1, 3):
     return None
   _check_size(frame.height, frame.width)
   return frame
+
+
+def _segments(data: bytes) -> tuple[list[_Frame], bool]:
+  """The frames before the pixels, and whether segments of the usual kinds are all there is.
+
+  Stray bytes are passed over as Pillow does: all before an FF, an FF and a zero, and markers
+  without a length.
+  """
+  at, frames, plain = 2, list[_Frame](), True
+  while True:
+    begin, at = at, data.find(b"\xff", at)
+    if at < 0 or at + 10 > len(data):
+      raise Unreadable("the JPEG breaks off before its pixels")
+    marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+    if marker == _SCAN:
+      return frames, plain and at == begin
+    usual = marker == _FILL or marker in _SEGMENTS and length >= 2
+    plain = plain and at == begin and usual
+    if marker in _FRAMES:
+      height, width = (int.from_bytes(data[at + k : at + k + 2]) for k in (5, 7))
+      frames.append(_Frame(at + 5, marker, data[at + 4], height, width, data[at + 9]))
+    at += 1 if marker == _FILL else 2 if marker in _BARE else 2 + max(length, 2)
 
 
 def _turbo(data: bytes, frame: _Frame, rows: int, scale: int) -> np.ndarray | None:

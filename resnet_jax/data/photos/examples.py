@@ -51,8 +51,14 @@ class Training:
         images[i], labels[i] = self._replacement(example, position + i)
     return {"image": images, "label": labels, "unreadable": unreadable}
 
+  def held(self, request: tuple[int, Sequence[int]]) -> str:
+    """The names of a request's examples."""
+    return _names(self.source, request[1])
+
   def _example(self, example: int, position: int) -> tuple[np.ndarray, int]:
     data, label = self.source[example]
+    if label < 0:  # TFDS's for none: it would train the last class
+      raise Unreadable(f"it has no class (its label is {label})")
     height, width = decode.size(data)
     rng = np.random.default_rng((self.seed, position))
     box = crops.draw(self.crop, height, width, self.image_size, rng)
@@ -101,9 +107,17 @@ class Evaluation:
     arrays = {key: np.stack([row[key] for row in some])[: len(rows)] for key in some[0]}
     return arrays | {"label": labels, "index": index, "unreadable": unreadable}
 
+  def held(self, examples: Sequence[int]) -> str:
+    """The names of a request's examples."""
+    return _names(self.source, examples)
+
   @functools.cached_property
   def _zeros(self) -> Arrays:
     """In the shapes that the transform gives a photograph."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG")
     return {key: np.zeros_like(value) for key, value in self.transform(file.getvalue()).items()}
+
+
+def _names(source: Source, examples: Sequence[int]) -> str:
+  return ", ".join(source.name(example) for example in examples)

@@ -31,7 +31,7 @@ class Batches(Iterator[Arrays]):
   def __init__(self, requests: grain.MapDataset, task: Any, workers: int | None):
     """Of what `task` makes of each request; `workers` None is one a core, 0 none but this one."""
     count = _cores() if workers is None else workers
-    self._pool = Pool(task, count)
+    self._pool = Pool(task, count, task.held)
     ahead = grain.ReadOptions(num_threads=count, prefetch_buffer_size=count and count + _AHEAD)
     self._batches = iter(requests.map(self._pool).to_iter_dataset(ahead))
 

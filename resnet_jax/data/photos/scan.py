@@ -1,16 +1,23 @@
 """Photographs on disk, found but not read.
 
 - `folder`: `<dir>/<split>/<label>/*`; the classes are the training split's folders, sorted.
-- `list`: `<dir>/<split>.txt` with lines `path label`: the path from `<dir>`, blanks allowed, and a
-  number or a word; the classes are the training list's labels, sorted. Blank lines and `#` are
-  skipped.
+- `list`: `<dir>/<split>.txt`, in UTF-8, with lines `path label`: the path from `<dir>`, blanks
+  allowed, and a number or a word; the classes are the training list's labels, sorted. Blank lines
+  and `#` are skipped.
+
+Files of a folder are chosen by their endings; what else is there is counted, see `listing`. A list
+takes every file that it names.
 
 A slice such as `train[:90%]` takes its share of every class, as evenly as whole examples can be;
 within it examples keep the order of their names, or of the list. Where there is no split `test`,
 the default, but `val`, that is taken.
 """
 
+import codecs
+import io
 import os
+import stat
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,20 +25,30 @@ import numpy as np
 
 from resnet_jax.data import splits
 from resnet_jax.data.dataset import Split
+from resnet_jax.data.photos import listing
 from resnet_jax.errors import UserError
 
 KINDS = ("folder", "list")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 _LAYOUTS = {"folder": "<split>/<label>/*", "list": "<split>.txt"}
+_MARKS = {  # that begin a text; UTF-32 is before UTF-16, which begins alike
+  codecs.BOM_UTF32_LE: "UTF-32",
+  codecs.BOM_UTF32_BE: "UTF-32",
+  codecs.BOM_UTF16_LE: "UTF-16",
+  codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
 class Found(NamedTuple):
-  """Files below `root`: their names there, their labels, and their sizes in bytes."""
+  """Files below `root`: their names there, their labels, and their sizes in bytes.
+
+  `left_out` is a line on the files that were found but not taken, empty if there are none.
+  """
 
   root: str
   names: Sequence[bytes]
   labels: Sequence
   sizes: Sequence[int]
+  left_out: str = ""
 
 
 def files(config) -> tuple[tuple[str, ...], Found, Found]:
@@ -57,18 +74,9 @@ def classes(config) -> tuple[str, ...]:
   _check_folder(config)
   if config.name == "folder":
     text = _split(config, "train_split", _folders(config.dir))
-    return tuple(_folders(os.path.join(config.dir, text.partition("[")[0])))
+    return tuple(_folders(os.path.join(config.dir, splits.part(text))))
   labels = {label for _, _, label in _lines(config, "train_split")[2]}
   return tuple(sorted(labels, key=_number_or_word))
-
-
-def below(folder: str) -> list[str]:
-  """The photographs in a folder and all below it, as paths from it, sorted."""
-  found = []
-  for place, _, names in os.walk(folder):
-    names = [name for name in names if name.lower().endswith(EXTENSIONS) and name[0] != "."]
-    found += [os.path.relpath(os.path.join(place, name), folder) for name in names]
-  return sorted(found)
 
 
 def _check_folder(config) -> None:
@@ -81,36 +89,46 @@ def _check_folder(config) -> None:
 
 def _folder(config, key: str) -> tuple[str, Found]:
   text = _split(config, key, _folders(config.dir))
-  root = os.path.join(config.dir, text.partition("[")[0])
+  root = os.path.join(config.dir, splits.part(text))
   names: list[bytes] = []
   labels: list[str] = []
   sizes: list[int] = []
-  for label in _folders(root):
-    with os.scandir(os.path.join(root, label)) as entries:
-      photos = sorted(
-        (os.fsencode(entry.name), entry.stat().st_size)
-        for entry in entries
-        if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".")
-      )
-    if not photos:
-      raise _error(config, key, f"{root}/{label} holds no photograph ({', '.join(EXTENSIONS)})")
+  beside = listing.look(root)
+  others = Counter({"beside the class folders": len(beside.photographs)})
+  others[listing.DANGLING] = beside.others[listing.DANGLING]
+  for label in sorted(beside.folders):
+    held = listing.look(os.path.join(root, label))
+    held.others[listing.FOLDERS] = len(held.folders)
+    if not held.photographs:
+      raise _error(config, key, _empty(f"{root}/{label}", held))
+    photos = sorted((os.fsencode(name), size) for name, size in held.photographs)
     names += [os.fsencode(label) + b"/" + name for name, _ in photos]
     sizes += [size for _, size in photos]
     labels += [label] * len(photos)
+    others += held.others
   if not names:
     raise _error(config, key, f"{root} holds no folders named after labels")
-  return text, Found(root, names, labels, sizes)
+  return text, Found(root, names, labels, sizes, listing.left_out(root, +others))
+
+
+def _empty(folder: str, held: listing.Held) -> str:
+  instead = f", but {listing.listed(+held.others)}" if +held.others else ""
+  return f"{folder} holds no photograph ({', '.join(listing.EXTENSIONS)}){instead}"
 
 
 def _listed(config, key: str) -> tuple[str, Found]:
   text, path, lines = _lines(config, key)
   sizes: list[int] = []
   for number, name, _ in lines:
+    place = f"line {number} of {path} names {name!r}"
     try:
-      sizes.append(os.stat(os.path.join(config.dir, name)).st_size)
+      status = os.stat(os.path.join(config.dir, name))
     except OSError:
-      place = f"line {number} of {path} names {name!r}"
       raise _error(config, key, f"{place}, which is not in {config.dir}") from None
+    if not stat.S_ISREG(status.st_mode):
+      what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+      raise _error(config, key, f"{place}, which is {what}")
+    sizes.append(status.st_size)
   names, labels = [os.fsencode(name) for _, name, _ in lines], [label for _, _, label in lines]
   return text, Found(config.dir, names, labels, sizes)
 
@@ -119,19 +137,30 @@ def _lines(config, key: str) -> tuple[str, str, list[tuple[int, str, str]]]:
   """The split string, the list's path, and number, name and label of each of its lines."""
   known = sorted(name[:-4] for name in os.listdir(config.dir) if name.endswith(".txt"))
   text = _split(config, key, known)
-  path = os.path.join(config.dir, text.partition("[")[0] + ".txt")
+  path = os.path.join(config.dir, splits.part(text) + ".txt")
   found: list[tuple[int, str, str]] = []
-  with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-    for number, line in enumerate(map(str.strip, lines), 1):
-      if not line or line.startswith("#"):
-        continue
-      name, *label = line.rsplit(maxsplit=1)
-      if not label:
-        raise _error(config, key, f"line {number} of {path} is {line!r}, not 'path label'")
-      found.append((number, name, label[0]))
+  for number, line in enumerate(map(str.strip, _text(config, key, path)), 1):
+    if not line or line.startswith("#"):
+      continue
+    name, *label = line.rsplit(maxsplit=1)
+    if not label:
+      raise _error(config, key, f"line {number} of {path} is {line!r}, not 'path label'")
+    found.append((number, name, label[0]))
   if not found:
     raise _error(config, key, f"{path} lists nothing")
   return text, path, found
+
+
+def _text(config, key: str, path: str) -> io.StringIO:
+  """The lines of a list; bytes that are not UTF-8 stay what they are, as in a file's name."""
+  with open(path, "rb") as file:
+    coded = file.read()
+  encoding = next((name for mark, name in _MARKS.items() if coded.startswith(mark)), None)
+  if encoding is None and b"\0" in coded:
+    encoding = "not UTF-8 (it holds zero bytes)"
+  if encoding:
+    raise _error(config, key, f"{path} is {encoding}; save it as UTF-8")
+  return io.StringIO(coded.decode("utf-8-sig", "surrogateescape"), newline=None)
 
 
 def _selected(config, key: str, text: str, found: Found, classes: tuple[str, ...]) -> Found:
@@ -147,10 +176,10 @@ def _selected(config, key: str, text: str, found: Found, classes: tuple[str, ...
     )
   labels = np.array([numbers[label] for label in found.labels])
   order = _evenly(labels)
-  parts = {text.partition("[")[0]: Split(order, order)}
+  parts = {splits.part(text): Split(order, order)}
   chosen = np.sort(splits.select(f"config.data.{key}", text, parts).labels)
   pick = lambda values: np.asarray(values)[chosen]
-  return Found(found.root, pick(found.names), labels[chosen], pick(found.sizes))
+  return found._replace(names=pick(found.names), labels=labels[chosen], sizes=pick(found.sizes))
 
 
 def _evenly(labels: np.ndarray) -> np.ndarray:
@@ -164,19 +193,22 @@ def _evenly(labels: np.ndarray) -> np.ndarray:
 
 def _split(config, key: str, known: list[str]) -> str:
   """The split string of `key`, once its split is one of `known`."""
-  name, bracket, rest = config[key].partition("[")
+  terms = splits.terms(config[key])
+  name, *others = dict.fromkeys(map(splits.part, terms))
+  if others:
+    why = f"a sum takes slices of one split, such as {name}[:10%]+{name}[20%:]"
+    raise _error(config, key, f"{name!r} and {others[0]!r} are two splits; {why}")
   if key == "test_split" and name == "test" and "test" not in known and "val" in known:
-    name = "val"
+    name, terms = "val", ["val" + term.removeprefix("test") for term in terms]
   if name not in known:
     has = ", ".join(known[:20]) or "none"
     layout = _LAYOUTS[config.name]
     raise _error(config, key, f"{config.dir} has no split {name!r} ({layout}); it has {has}")
-  return name + bracket + rest
+  return "+".join(terms)
 
 
 def _folders(path: str) -> list[str]:
-  with os.scandir(path) as entries:
-    return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+  return sorted(listing.look(path).folders)
 
 
 def _number_or_word(label: str) -> tuple[float, str]:

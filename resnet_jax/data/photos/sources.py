@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from resnet_jax.data.photos import scan
-from resnet_jax.data.photos.unreadable import Unreadable, reason
+from resnet_jax.data.photos.unreadable import Unreadable, read, reason
 
 
 class Source(Protocol):
@@ -18,6 +18,7 @@ class Source(Protocol):
 
   classes: tuple[str, ...]
   fingerprint: str
+  left_out: str  # a line on the files that were found but are not taken; empty if there are none
 
   def __len__(self) -> int: ...
 
@@ -33,7 +34,7 @@ class Files:
 
   def __init__(self, found: scan.Found, classes: tuple[str, ...]):
     """Of `found`, whose labels number `classes`; the folder they lie in is not in `fingerprint`."""
-    self.classes, self._root = classes, found.root
+    self.classes, self.left_out, self._root = classes, found.left_out, found.root
     self._names, self._labels = np.array(found.names), np.array(found.labels, np.int32)
     digest = hashlib.sha256(repr(classes).encode())
     for part in (self._names, self._labels, np.array(found.sizes, np.int64)):
@@ -45,11 +46,7 @@ class Files:
 
   def __getitem__(self, index: int) -> tuple[bytes, int]:
     label = int(self._labels[index])
-    try:
-      with open(os.path.join(os.fsencode(self._root), self._names[index]), "rb") as file:
-        return file.read(), label
-    except OSError as error:
-      raise Unreadable(error.strerror or reason(error), label) from None
+    return read(os.path.join(os.fsencode(self._root), self._names[index]), label), label
 
   def name(self, index: int) -> str:
     """The path."""
@@ -64,7 +61,7 @@ class Records:
 
   def __init__(self, records: Any, keys: tuple[str, str], classes: tuple[str, ...]):
     """Of a TFDS data source, whose images stay encoded; `keys` are the image's and the label's."""
-    self.classes, self._records, self._keys = classes, records, keys
+    self.classes, self.left_out, self._records, self._keys = classes, "", records, keys
     info = records.dataset_info
     self._place = f"split {records.split} of {info.full_name}"
     sizes = {name: split.num_examples for name, split in info.splits.items()}

@@ -5,7 +5,8 @@ proportion to it. A view is a window of the photograph once its shorter side is 
 """
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,10 @@ from PIL import Image
 
 from resnet_jax import errors
 from resnet_jax.data.photos import crops, decode
+from resnet_jax.data.photos.unreadable import Unreadable, guarded
 
+MOST_RESIZED = 2**26  # pixels that resizing may hold, 256 MB
+MOST_SEEN = 2**24  # pixels of one view: two batches of a device
 SCALES = (224, 256, 384, 480, 640)  # shorter sides of the fully convolutional test ([R] 3.4)
 STRIDE = 32  # of the nets' last map
 CENTER = (0.5, 0.5)
@@ -105,35 +109,69 @@ class Views:
     """`{"0": uint8 [H, W, 3], ...}`, a view each.
 
     Raises:
-      Unreadable: the photograph cannot be decoded.
+      Unreadable: the photograph cannot be decoded, or its views would take too much memory.
     """
     image = decode.rgb(data)
     views = VIEWS[self.name]((image.height, image.width), self.size)
-    resized = {shorter: resize(image, shorter) for shorter in {view.shorter for view in views}}
-    return {str(number): cut(resized[view.shorter], view) for number, view in enumerate(views)}
+    return {str(number): pixels for number, pixels in enumerate(cut(image, views))}
 
 
-def resize(image: Image.Image, shorter: int) -> Image.Image:
-  """The shorter side resized: bilinear with antialiasing, as torchvision on Pillow."""
-  height, width = crops.resized(image.height, image.width, shorter)
-  return image.resize((width, height), Image.Resampling.BILINEAR)
+@guarded()
+def cut(image: Image.Image, views: Sequence[View]) -> list[np.ndarray]:
+  """The pixels of views, each uint8 [H, W, 3].
+
+  Raises:
+    Unreadable: a side is so much longer than the other that a view would take too much memory.
+  """
+  for view in views:
+    check_cost((image.height, image.width), view)
+  return list(_cut(image, views))
 
 
-def cut(resized: Image.Image, view: View) -> np.ndarray:
-  """The pixels of a view, uint8 [H, W, 3]."""
-  pixels = np.asarray(resized.crop(view.box))
-  return pixels[:, ::-1] if view.flip else pixels
+def _cut(image: Image.Image, views: Sequence[View]) -> Iterator[np.ndarray]:
+  """Bilinear with antialiasing, as torchvision on Pillow: first across, then down.
+
+  Two calls, since in one call the order, and with it the last bit, depends on Pillow's version.
+  Between them columns that no view shows are left out.
+  """
+
+  @functools.cache
+  def across(shorter: int) -> Image.Image:
+    _, width = crops.resized(image.height, image.width, shorter)
+    return image.resize((width, image.height), Image.Resampling.BILINEAR)
+
+  @functools.cache
+  def strip(shorter: int, left: int, right: int) -> Image.Image:
+    height, _ = crops.resized(image.height, image.width, shorter)
+    columns = across(shorter).crop((left, 0, right, image.height))
+    return columns.resize((right - left, height), Image.Resampling.BILINEAR)
+
+  for shorter, (left, top, right, bottom), flip in views:
+    shown = strip(shorter, left, right).crop((0, top, right - left, bottom))
+    yield np.asarray(shown)[:, ::-1] if flip else np.asarray(shown)
+
+
+def check_cost(photo: tuple[int, int], view: View) -> None:
+  """Raises `Unreadable` where a view of a photograph would take too much memory."""
+  height, width = crops.resized(*photo, view.shorter)
+  left, top, right, bottom = view.box
+  held = max(width * photo[0], (right - left) * height)
+  if held > MOST_RESIZED or (right - left) * (bottom - top) > MOST_SEEN:
+    raise Unreadable(
+      f"it has {photo[1]} x {photo[0]} pixels, which become {width} x {height} when its shorter "
+      f"side is resized to {view.shorter}; that is too large"
+    )
 
 
 def small(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
   """A photograph for a net of small images: the centre, as large as can be, uint8 [H, W, C].
 
   Raises:
-    Unreadable: the photograph cannot be decoded.
+    Unreadable: the photograph cannot be decoded, or its view would take too much memory.
   """
   image = decode.rgb(data)
   height, width, channels = shape
   shorter = max(height, width)
   view = window((image.height, image.width), shorter, (height, width))
-  pixels = cut(resize(image, shorter), view)
+  (pixels,) = cut(image, [view])
   return pixels if channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))[..., None]

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,9 +50,15 @@ class Pool:
   To be called from as many threads as there are processes. With none the caller does the task.
   """
 
-  def __init__(self, task: Task, count: int):
-    """Starts the processes and does not wait for them; `task` must pickle."""
-    self._task = task
+  def __init__(self, task: Task, count: int, held: Callable[[Any], str] = lambda _: ""):
+    """Starts the processes and does not wait for them.
+
+    Args:
+      task: what they do; it must pickle.
+      count: of the processes; 0 for none.
+      held: what a request is about, for the message where its process ends.
+    """
+    self._task, self._held = task, held
     coded = pickle.dumps(task) if count else b""
     workers = [_Worker(coded) for _ in range(count)]
     self._free: queue.SimpleQueue[_Worker] | None = queue.SimpleQueue() if count else None
@@ -63,7 +70,7 @@ class Pool:
     """The arrays of a task.
 
     Raises:
-      UserError: the task did, or its process was ended from outside.
+      UserError: the task did, or its process ended.
       RuntimeError: the task raised anything else, which is quoted.
     """
     if self._free is None:
@@ -71,8 +78,34 @@ class Pool:
     worker = self._free.get()
     try:
       return worker.do(request)
+    except _Ended as ended:
+      raise UserError(_told(ended.code, self._held(request))) from None
     finally:
       self._free.put(worker)
+
+
+class _Ended(Exception):
+  """A process is gone; `code` is its exit code, or minus the signal that ended it."""
+
+  def __init__(self, code: int):
+    super().__init__(code)
+    self.code = code
+
+
+def _told(code: int, held: str) -> str:
+  """What the user is told of a process that ended with `code` while it had what `held` names."""
+  what = f" while it read {held}" if held else ""
+  if code >= 0:
+    return f"a process that reads photographs ended with code {code}{what}"
+  try:
+    name = signal.Signals(-code).name
+  except ValueError:  # a real-time signal
+    name = f"signal {-code}"
+  words = signal.strsignal(-code)
+  text = f"a process that reads photographs was ended by {name} ({words}){what}"
+  if -code == signal.SIGKILL:
+    text += "; if memory ran out, a smaller config.data.workers needs less"
+  return text
 
 
 class _Worker:
@@ -101,10 +134,7 @@ class _Worker:
       self._channel.send(request)
       answer = self._channel.recv()
     except (EOFError, OSError):
-      raise UserError(
-        f"a process that reads photographs ended with code {self.process.wait()}; where memory ran "
-        "out, a smaller config.data.workers needs less"
-      ) from None
+      raise _Ended(self.process.wait()) from None
     if isinstance(answer, Exception):
       raise answer
     return self._memory.load(answer)

@@ -1,6 +1,7 @@
 """What the tests let workers do: importable by name in their processes."""
 
 import os
+import resource
 import sys
 import time
 
@@ -30,9 +31,19 @@ def growing(size):
 def failing(request):
   if request == "user":
     raise UserError("config.data.dir is wrong")
-  if request == "die":
-    os.kill(os.getpid(), 9)
   raise KeyError("surprise")
+
+
+def ending(code):
+  """Ends its process: by a signal, or with minus the code."""
+  if code < 0:
+    os._exit(-code)
+  resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+  os.kill(os.getpid(), code)
+
+
+def ending_transform(_):
+  ending(11)
 
 
 def slow(_):

@@ -122,6 +122,114 @@ def test_a_jpeg_that_breaks_off_is_grey_from_there():
   np.testing.assert_array_equal(decode.crop(half, (0, 0, 50, 50), 50), whole[:50, :50])
 
 
+def frame_of(data, marker=0xC0, bits=8, components=None):
+  """A JPEG whose frame claims to be of another kind; nothing may decode it."""
+  changed, at = bytearray(data), data.index(b"\xff\xc0")
+  changed[at + 1], changed[at + 4] = marker, bits
+  if components:
+    changed[at + 9] = components
+  return bytes(changed)
+
+
+def with_stray(data, stray):
+  """A JPEG with `stray` between two of its segments."""
+  at = data.index(b"\xff\xdb")
+  return data[:at] + stray + data[at:]
+
+
+def to_simplejpeg(data, monkeypatch):
+  """Whether a file is handed to simplejpeg; neither library sees a byte of it."""
+  given = []
+
+  def refused(*_, **__):
+    given.append("simplejpeg")
+    return np.zeros((60, 80, 3), np.uint8)
+
+  def pillow(_):
+    given.append("Pillow")
+    return Image.new("RGB", (80, 60))
+
+  monkeypatch.setattr(decode.simplejpeg, "decode_jpeg", refused)
+  monkeypatch.setattr(decode, "_open", pillow)
+  assert decode.size(data) == (60, 80)
+  assert decode.crop(data, (0, 0, 64, 60), 16).shape == (16, 16, 3)
+  assert decode.rgb(data).size == (80, 60)
+  ours = "simplejpeg" in given
+  assert given == (["simplejpeg"] * 2 if ours else ["Pillow"] * 3)
+  return ours
+
+
+@pytest.mark.parametrize(
+  "marker", [*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xDE]
+)
+def test_only_common_kinds_of_jpeg_reach_simplejpeg(marker, monkeypatch):
+  common = marker in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+  assert to_simplejpeg(frame_of(make.encoded(), marker), monkeypatch) == common
+
+
+@pytest.mark.parametrize("components", [2, 4, 5])
+def test_only_one_or_three_components_reach_simplejpeg(components, monkeypatch):
+  assert not to_simplejpeg(frame_of(make.encoded(), components=components), monkeypatch)
+
+
+def test_only_one_frame_reaches_simplejpeg(monkeypatch):
+  data = make.encoded()
+  at = data.index(b"\xff\xc0")
+  frame = data[at : at + 2 + int.from_bytes(data[at + 2 : at + 4])]
+  for second in (frame, frame_of(frame, 0xC3), frame_of(frame, 0xC2)):
+    for changed in (data[:at] + second + data[at:], with_stray(data, second)):
+      assert not to_simplejpeg(changed, monkeypatch)
+
+
+FILL = [b"\xff", b"\xff\xff\xff"]
+STRAY = [b"\0", b"stray bytes", b"\xff\0", b"\xff\xd3", b"\r\n\xff\0\0"]
+ODD = [b"\xff\xd8", b"\xff\x01", b"\xff\xf0\0\2", b"\xff\xe0\0\0"]
+
+
+@pytest.mark.parametrize("stray", [*STRAY, *ODD])
+def test_what_is_not_all_segments_does_not_reach_simplejpeg(stray, monkeypatch):
+  assert not to_simplejpeg(with_stray(make.encoded(), stray), monkeypatch)
+
+
+@pytest.mark.parametrize("segment", [b"\xff\xfe\0\5\xff\xc3!", b"\xff\xed\0\2", *FILL])
+def test_segments_and_filling_do(segment, monkeypatch):
+  assert to_simplejpeg(with_stray(make.encoded(), segment), monkeypatch)
+
+
+@pytest.mark.parametrize("stray", [*FILL, *STRAY])
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"mode": "CMYK"}])
+def test_stray_bytes_between_segments_are_passed_over_as_pillow_does(stray, settings):
+  data = make.encoded(61, 83, **settings)
+  changed = with_stray(data, stray)
+  assert decode.size(changed) == (61, 83)
+  np.testing.assert_array_equal(np.asarray(decode.rgb(changed)), make.pillow(data))
+  part = decode.crop(changed, (10, 5, 58, 53), 48)
+  np.testing.assert_array_equal(part, make.pillow(data)[5:53, 10:58])
+
+
+@pytest.mark.parametrize("marker", [0xC1, 0xC2, 0xC3, 0xC9])
+@pytest.mark.parametrize("bits", [2, 12, 16])
+def test_a_jpeg_of_other_than_8_bits_is_called_that(marker, bits, monkeypatch):
+  monkeypatch.setattr(decode.simplejpeg, "decode_jpeg", None)
+  monkeypatch.setattr(decode, "_open", None)
+  data = frame_of(make.encoded(), marker, bits)
+  for changed in (data, with_stray(data, b"\0\0")):
+    for call in (decode.size, decode.rgb, lambda file: decode.crop(file, (0, 0, 20, 20), 16)):
+      with pytest.raises(Unreadable, match=f"^it is a {bits}-bit JPEG; only those of 8 bits are"):
+        call(changed)
+
+
+def test_too_little_memory_for_one_photograph_makes_it_unreadable(monkeypatch):
+  def too_large(*_, **__):
+    raise MemoryError
+
+  data = make.encoded()
+  monkeypatch.setattr(decode.simplejpeg, "decode_jpeg", too_large)
+  for call in (decode.rgb, lambda file: decode.crop(file, (0, 0, 20, 20), 16)):
+    with pytest.raises(Unreadable, match="^there is not enough memory for it$"):
+      call(data)
+
+
 def bomb(kind, *sides):
   if kind == "PNG":
     data = make.encoded(kind="PNG")

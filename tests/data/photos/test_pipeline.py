@@ -10,7 +10,7 @@ import tasks
 from PIL import Image
 
 from resnet_jax.config import default_config
-from resnet_jax.data.photos import pipeline, sources, views
+from resnet_jax.data.photos import examples, pipeline, sources, views
 from resnet_jax.errors import UserError
 
 SETTINGS = {"batch_size": 4, "image_size": 32, "crop": "scale_aspect", "seed": 3}
@@ -209,6 +209,16 @@ def test_evaluation_gives_zeros_for_what_cannot_be_read():
   assert first["0"][1].any()
   (alone,) = evaluation(Numbered(1, broken=[0]))
   assert alone["0"].shape == (1, 32, 32, 3)
+
+
+def test_a_process_that_ends_is_reported_with_the_names_of_its_examples(root):
+  source = load(root)[1]
+  first = ", ".join(f"{root}/val/ant/00{number}.jpg" for number in range(3))
+  with pytest.raises(UserError) as caught:
+    evaluation(source, workers=1, transform=tasks.ending_transform)
+  assert str(caught.value).endswith(f"SIGSEGV (Segmentation fault) while it read {first}")
+  task = examples.Training(source, 32, "scale", 0)
+  assert task.held((17, [4, 0])) == f"{source.name(4)}, {source.name(0)}"
 
 
 def test_what_decodes_has_imported_no_jax(root):

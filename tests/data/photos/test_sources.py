@@ -1,5 +1,6 @@
 """Folders, lists and TFDS sets of photographs; slices; and what is wrong with them by name."""
 
+import os
 import pickle
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from resnet_jax.config import default_config
-from resnet_jax.data.photos import sources
+from resnet_jax.data.photos import sources, unreadable
 from resnet_jax.data.photos.unreadable import Unreadable
 from resnet_jax.errors import UserError
 
@@ -55,6 +56,12 @@ def test_slices_share_every_class(root):
   assert all(part == sorted(part) for part in chosen)
   few = sources.load(config(root, train_split="train[:3]"))[0]
   assert few.classes == whole.classes
+  train, test = sources.load(
+    config(root, train_split="train[:20%] + train[80%:]", test_split="test[:1]+test[2:]")
+  )
+  assert list(np.bincount(labels(train))) == [8, 2, 4]
+  assert {train.name(i) for i in range(14)} > {parts[1].name(i) for i in range(7)}
+  assert len(test) == 2  # of val
 
 
 def test_the_fingerprint_is_of_names_labels_and_sizes(root, tmp_path_factory):
@@ -88,6 +95,27 @@ def test_a_list(tmp_path):
   assert sources.load(config(tmp_path, "list"))[0].classes == ("ant", "zebra")
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_list_may_begin_with_the_mark_of_utf_8(tmp_path, ends):
+  name = "größe.jpg"
+  (tmp_path / name).write_bytes(b"1")
+  (tmp_path / "b.jpg").write_bytes(b"2")
+  text = f"{name} groß{ends}b.jpg klein{ends}"
+  (tmp_path / "train.txt").write_bytes(text.encode("utf-8-sig"))
+  (tmp_path / "val.txt").write_bytes(text.encode("utf-8"))
+  train, test = sources.load(config(tmp_path, "list"))
+  assert train.classes == ("groß", "klein")
+  assert [train[0], train[1]] == [test[0], test[1]] == [(b"1", 0), (b"2", 1)]
+
+
+def test_names_that_are_no_utf_8_stay_what_they_are(tmp_path):
+  (tmp_path / "train.txt").write_bytes(b"gr\xf6\xdfe.jpg 1\n")
+  with open(os.fsencode(tmp_path) + b"/gr\xf6\xdfe.jpg", "wb") as file:
+    file.write(b"1")
+  train, _ = sources.load(config(tmp_path, "list", test_split="train"))
+  assert train[0] == (b"1", 0)
+
+
 def test_sources_travel_to_other_processes(root):
   train = sources.load(config(root))[0]
   sent = pickle.loads(pickle.dumps(train))
@@ -100,6 +128,17 @@ def test_a_file_that_has_gone_is_unreadable_and_keeps_its_label(root):
   with pytest.raises(Unreadable, match="No such file") as caught:
     train[21]
   assert pickle.loads(pickle.dumps(caught.value)).label == 1
+
+
+def test_a_file_that_does_not_fit_in_memory_is_unreadable(root, monkeypatch):
+  def too_large(*_):
+    raise MemoryError
+
+  train = sources.load(config(root))[0]
+  monkeypatch.setattr(unreadable, "open", too_large, raising=False)
+  with pytest.raises(Unreadable, match="not enough memory") as caught:
+    train[21]
+  assert caught.value.label == 1
 
 
 def empty_class(root):
@@ -119,6 +158,24 @@ def lists(train, test="a.jpg 1\n"):
   return write
 
 
+def encoded_list(encoding):
+  def write(root):
+    lists("")(root)
+    (root / "train.txt").write_bytes("a.jpg 1\n".encode(encoding))
+
+  return write
+
+
+def list_with_a_folder(root):
+  lists("a.jpg 1\nalbum.jpg 1\n")(root)
+  (root / "album.jpg").mkdir()
+
+
+def list_with_a_dangling_link(root):
+  lists("a.jpg 1\nlink.jpg 1\n")(root)
+  (root / "link.jpg").symlink_to("nowhere")
+
+
 def nothing(root):
   pass
 
@@ -132,6 +189,11 @@ def nothing(root):
     (nothing, {"test_split": "tests"}, "config.data.test_split='tests': .*it has train, val"),
     (nothing, {"train_split": "train[:99]"}, r"'train\[:99\]' selects no.*train \(35 examples\)"),
     (nothing, {"train_split": "train["}, "selects no examples"),
+    (nothing, {"train_split": "train[90%:10%]"}, r"train\[32:4\] ends before it begins"),
+    (nothing, {"train_split": "train[5:3]"}, r"train\[5:3\] ends before it begins"),
+    (nothing, {"train_split": "train[7:7]"}, "the slice is empty"),
+    (nothing, {"train_split": "train+val"}, "'train' and 'val' are two splits; a sum takes"),
+    (lists("a.jpg 1\n"), {"name": "list", "train_split": "train[1:0]"}, "ends before it begins"),
     (empty_class, {}, r"config.data.train_split='train': .*train/dog holds no photograph"),
     (only_in_val, {}, "test_split='test': the label 'dog' is not in .*whose 3 labels"),
     (nothing, {"name": "list"}, "has no split 'train' .*it has none"),
@@ -139,6 +201,11 @@ def nothing(root):
     (lists("a.jpg\n"), {"name": "list"}, "line 1 of .*train.txt is 'a.jpg', not 'path label'"),
     (lists("a.jpg 1", "a.jpg 2"), {"name": "list"}, "the label '2' is not in"),
     (lists("# none\n"), {"name": "list"}, "train.txt lists nothing"),
+    (list_with_a_folder, {"name": "list"}, "line 2 of .*names 'album.jpg', which is a folder"),
+    (list_with_a_dangling_link, {"name": "list"}, "line 2 of .*names 'link.jpg', which is not in"),
+    (encoded_list("utf-16"), {"name": "list"}, "train.txt is UTF-16; save it as UTF-8$"),
+    (encoded_list("utf-32"), {"name": "list"}, "train.txt is UTF-32; save it as UTF-8$"),
+    (encoded_list("utf-16-le"), {"name": "list"}, r"is not UTF-8 \(it holds zero bytes\); save"),
   ],
 )
 def test_what_is_wrong_is_named(root, change, settings, message):

@@ -52,8 +52,27 @@ def test_errors_reach_the_caller():
     pool("user")
   with pytest.raises(RuntimeError, match="in failing\n(.*\n)*KeyError: 'surprise'"):
     pool("other")
-  with pytest.raises(UserError, match="ended with code -9; .*config.data.workers"):
-    pool("die")
+  pool.close()
+
+
+@pytest.mark.parametrize(
+  ("request_", "message"),
+  [
+    (
+      9,
+      "was ended by SIGKILL (Killed) while it read photo 9; if memory ran out, a smaller "
+      "config.data.workers needs less",
+    ),
+    (11, "was ended by SIGSEGV (Segmentation fault) while it read photo 11"),
+    (6, "was ended by SIGABRT (Aborted) while it read photo 6"),
+    (-3, "ended with code 3 while it read photo -3"),
+  ],
+)
+def test_a_process_that_ends_is_reported_with_what_it_held(request_, message):
+  pool = Pool(tasks.ending, 1, lambda request: f"photo {request}")
+  with pytest.raises(UserError) as caught:
+    pool(request_)
+  assert str(caught.value) == f"a process that reads photographs {message}"
   pool.close()
 
 

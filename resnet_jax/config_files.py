@@ -1,0 +1,90 @@
+"""Where config and sweep files are found, and what `from configs import common` is in them.
+
+A path is looked up from the current folder first and then among the configs that come with the
+package: those of the checkout, or of the wheel.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pathlib
+import sys
+import types
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+
+from resnet_jax.errors import UserError
+
+NAME = "configs"
+
+
+def packaged() -> pathlib.Path:
+  """The folder of the configs that come with the package."""
+  package = pathlib.Path(__file__).parent
+  in_wheel = package / NAME
+  return in_wheel if in_wheel.is_dir() else package.parent / NAME
+
+
+def find(path: str) -> pathlib.Path:
+  """The file of that path; `configs/resnet.py` may be the package's.
+
+  Raises:
+    UserError: there is none; the places that were searched are named.
+  """
+  here = pathlib.Path(os.path.expanduser(path))
+  if here.is_file():
+    return here
+  searched = "" if here.is_absolute() else f" in {pathlib.Path.cwd()}"
+  if here.parts[:1] == (NAME,):
+    ours = packaged().joinpath(*here.parts[1:])
+    if ours.is_file():
+      return ours
+    if ours.resolve() != here.resolve():
+      searched += f", and no {ours}"
+  raise UserError(
+    f"--config={path!r}: there is no file {path!r}{searched}; arguments follow a colon, as "
+    "configs/resnet.py:depth=20,digits"
+  )
+
+
+@contextlib.contextmanager
+def importable(path: str | os.PathLike) -> Iterator[None]:
+  """Lets the config file `path` import `configs`, whatever that name means before and afterwards.
+
+  It is the folder of that name that the file lies in, or else the one in the current folder or on
+  Python's path. What is not there is taken from the package's, as `configs.common`.
+  """
+  before = _forget()
+  try:
+    _import(pathlib.Path(path))
+    yield
+  finally:
+    _forget()
+    sys.modules.update(before)
+
+
+def _forget() -> dict[str, types.ModuleType]:
+  """Takes the module `configs` and those in it out of `sys.modules`."""
+  names = [name for name in sys.modules if name.partition(".")[0] == NAME]
+  return {name: sys.modules.pop(name) for name in names}
+
+
+def _import(path: pathlib.Path) -> None:
+  """Imports `configs` for the file `path`, with the package's as a second place of its modules."""
+  own = [folder.parent for folder in path.resolve().parents if folder.name == NAME]
+  for folder in own:
+    # What lies beside a user's configs can be imported too; beside a wheel's there are only our
+    # modules, whose names (data, setup ...) would hide others.
+    if folder != pathlib.Path(__file__).resolve().parent and str(folder) not in sys.path:
+      sys.path.append(str(folder))
+  roots = [*map(str, own), "", *sys.path, str(packaged().parent)]  # "" is the current folder
+  found = (PathFinder.find_spec(NAME, [root]) for root in roots)
+  spec = next(filter(None, found), None)
+  if spec is None:
+    return
+  module = importlib.util.module_from_spec(spec)
+  places = [*(spec.submodule_search_locations or ()), str(packaged())]
+  module.__path__ = list(dict.fromkeys(places))
+  sys.modules[NAME] = module
+  if spec.loader:
+    spec.loader.exec_module(module)
