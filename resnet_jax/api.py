@@ -1,7 +1,6 @@
 """Runs as objects, for a notebook: load one, apply it, evaluate it."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import data, mesh, metrics, steps
+from resnet_jax import data, mesh, metrics, paths, steps
 from resnet_jax import setup as setup_lib
 from resnet_jax import workdir as workdir_lib
 from resnet_jax.checkpoint import Checkpoints
@@ -64,7 +63,7 @@ class Run(NamedTuple):
     """
     from resnet_jax.data.photos import unreadable, views
 
-    encoded = unreadable.read(path)
+    encoded = unreadable.read(os.path.expanduser(path))
     photographs = self.config.data.name in ("folder", "list")
     if self.config.model.family == "cifar" and not photographs:
       return views.small(encoded, self.info.shape)
@@ -84,7 +83,7 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   Raises:
     UserError: there is none, or it cannot be read.
   """
-  path = pathlib.Path(model)
+  path = pathlib.Path(paths.expand(model, "--model"))
   if not path.is_file():
     if not path.is_dir():
       raise UserError(f"--model={model} is neither a run's folder nor a weights file")
@@ -116,7 +115,7 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
     UserError: there is no run, or no such checkpoint that is whole, or `config` is of another net
       or training set.
   """
-  own = own_config(directory)
+  own = own_config(directory, config)
   config = own if config is None else fitting(own, config)
   info, network, state, position = restore(directory, checkpoint, config)
   here = mesh.replicated(mesh.own())
@@ -125,9 +124,13 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
   return Run(config, network, state.variables, position["step"], info, normalization)
 
 
-def own_config(directory: str | os.PathLike) -> Any:
-  """The config of the run in `directory`; a UserError where there is none."""
-  own = workdir_lib.read_config(pathlib.Path(directory))
+def own_config(directory: str | os.PathLike, given: Any = None) -> Any:
+  """The config of the run in `directory`, or `given` if its config.json is lost.
+
+  Raises:
+    UserError: there is no run.
+  """
+  own = workdir_lib.read_config(pathlib.Path(paths.expand(directory, "--workdir")), given)
   if own is None:
     raise UserError(f"--workdir={directory} holds no run")
   return own
@@ -149,35 +152,34 @@ def restore(
     what is known of the data set, the task, the state and the position.
 
   Raises:
-    UserError: no such checkpoint is whole.
+    UserError: no such checkpoint is whole and of this run.
   """
-  path, checkpoint = pathlib.Path(directory), str(checkpoint)
-  checkpoints = Checkpoints(path, lambda text: say(f"warning: {text}"))
+  path = pathlib.Path(paths.expand(directory, "--workdir"))
+  own, checkpoint = own_config(path, config), str(checkpoint)
+  checkpoints = Checkpoints(path, _warn)
   step = _step(path, checkpoint, checkpoints)
   setup_lib.use_type(config)
   info = _info(path, config)
   network = task(config, info)
   here = mesh.replicated(mesh.own())
-  restored = checkpoints.restore(setup_lib.template(network, info.shape, here), step)
+  restored = checkpoints.restore(
+    setup_lib.template(network, info.shape, here),
+    step,
+    lambda position: workdir_lib.other_run(own, position),
+  )
   if not restored:
     there = ", ".join(map(str, checkpoints.steps())) or "none"
-    raise UserError(f"{path} has no whole checkpoint {checkpoint!r}; there are: {there}")
+    why = checkpoints.refused and f": {checkpoints.refused}"
+    raise UserError(f"{path} has no whole checkpoint {checkpoint!r}{why}; there are: {there}")
   state, position = restored
-  if names := class_names(path, position):
+  workdir_lib.say_if_older(position, _warn)
+  if names := workdir_lib.class_names(path, position):
     info = dataclasses.replace(info, classes=names)
   return info, network, state, position
 
 
-def class_names(directory: str | os.PathLike, position: dict[str, Any]) -> tuple[str, ...] | None:
-  """The names of a run's classes in the order of the logits; None where they are not known.
-
-  Checkpoints of older versions lack them: then `result.json` has them, of the same data.
-  """
-  if position.get("classes"):
-    return tuple(position["classes"])
-  recorded = _recorded(pathlib.Path(directory))
-  same = position["data"] and recorded.get("fingerprint") == position["data"]
-  return recorded["classes"] if same else None
+def _warn(text: str) -> None:
+  say(f"warning: {text}")
 
 
 def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int | None:
@@ -191,18 +193,9 @@ def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int 
 
 def _info(path: pathlib.Path, config) -> data.Info:
   """What the run knows of its data set, which need not be here."""
-  if recorded := _recorded(path):
+  if recorded := workdir_lib.recorded(path):
     return data.describe(config.data, recorded["shape"], recorded["classes"])
   return data.info(config.data)
-
-
-def _recorded(path: pathlib.Path) -> dict[str, Any]:
-  """What a run's `result.json` says of its data set; empty where it says nothing."""
-  try:
-    recorded = json.loads((path / "result.json").read_text())["data"]
-    return recorded | {key: tuple(recorded[key]) for key in ("shape", "classes")}
-  except (OSError, ValueError, KeyError, TypeError):
-    return {}
 
 
 def task(config, info: data.Info) -> steps.Task:

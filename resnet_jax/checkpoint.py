@@ -10,8 +10,10 @@ import hashlib
 import json
 import logging
 import pathlib
+import re
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,8 +21,13 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
+
+from resnet_jax.errors import UserError
 
 KEPT = 3
+# Paths that Orbax and TensorStore, which build patterns and URLs on them, take literally.
+PLAIN = re.compile(r"(/(?!(gs|s3|az|hf)/)[\w.,+=:@-]+)*")
 # What Orbax and TensorStore raise for a file that is missing, damaged or cannot be written.
 FAULTS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
@@ -37,15 +44,22 @@ class Checkpoints:
     warn: Callable[[str], None],
     check: Callable[[], None] = lambda: None,
   ):
-    """`warn` is told what goes wrong; `check` raises an OSError where nothing may be saved."""
+    """`warn` is told what goes wrong; `check` raises an OSError if nothing may be saved.
+
+    Raises:
+      UserError: nothing can be saved under that path.
+    """
     self._check = check
     self.directory = workdir.absolute() / "checkpoints"
+    _refuse_name(self.directory)
     self.warn = warn
     self.best_step: int | None = None
     self.last_good: int | None = None
     self.failure: str | None = None
-    self._saving: int | None = None
+    self.refused = ""  # why the step that was asked for was not restored
+    self._saving: tuple[int, list, str] | None = None  # a step, its arrays' shapes, its digest
     self._manager: ocp.CheckpointManager | None = None
+    self._place = contextlib.ExitStack()  # what the manager's directory is called meanwhile
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells what is told here
 
   def steps(self) -> list[int]:
@@ -54,41 +68,59 @@ class Checkpoints:
       return []
     return sorted((int(p.name) for p in self.directory.iterdir() if p.name.isdigit()), reverse=True)
 
-  def restore(self, template: Any, step: int | None = None) -> tuple[Any, dict] | None:
-    """The newest checkpoint that is whole, or that of `step`; None where there is none.
+  def restore(
+    self,
+    template: Any,
+    step: int | None = None,
+    foreign: Callable[[dict[str, Any]], str | None] = lambda position: None,
+  ) -> tuple[Any, dict] | None:
+    """The newest checkpoint that is whole, or that of `step`; None if there is none.
 
     Args:
       template: a tree of `jax.ShapeDtypeStruct` with shardings.
       step: the one to restore, or None for the newest.
+      foreign: given a position, says why another run saved it, or None if this one did. Such a
+        checkpoint is passed over like a damaged one.
+
+    Raises:
+      UserError: `foreign` raised it.
     """
     for candidate in self.steps():
       if step not in (None, candidate):
         continue
       with _quietly():
         try:
-          restored = self._read(candidate, template)
+          restored = self._read(candidate, template, foreign)
           self.last_good = candidate
           return restored
+        except UserError:
+          raise
+        except _Foreign as other:
+          what, why = f"is of another run ({other})", ""
         except Exception as error:  # of a damaged file Orbax raises whatever comes of it
-          reason = _reason(error)
+          what, why = "is damaged", f": {_reason(error)}"
         gc.collect()  # what is left of the attempt complains when it goes
-      self.warn(f"checkpoint {candidate} is damaged and passed over: {reason}")
+      if step is None:
+        self.warn(f"checkpoint {candidate} {what} and passed over{why}")
+      else:
+        self.refused = f"checkpoint {candidate} {what}{why}"
     return None
 
-  def _read(self, step: int, template: Any) -> tuple[Any, dict]:
-    with ocp.CheckpointManager(
-      self.directory, options=ocp.CheckpointManagerOptions(read_only=True, **_alone())
-    ) as manager:
-      restored = manager.restore(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.StandardRestore(template), position=ocp.args.JsonRestore()
-        ),
-      )
-    state, position = restored["state"], restored["position"]
-    if position.get("digest") != digest(state, position):
+  def _read(self, step: int, template: Any, foreign: Callable) -> tuple[Any, dict]:
+    with _plainly_named(self.directory) as place, _reader(place) as manager:
+      saved = _position(manager, step)
+      position = {key: value for key, value in saved.items() if key != "digest"}
+      try:
+        state = manager.restore(
+          step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
+        )["state"]
+      except Exception:
+        _refuse(foreign(position))  # another run's state has other shapes: this tells why
+        raise
+    if saved.get("digest") != digest(state, position):
       raise ValueError("its digest does not fit what it holds")
-    return state, {key: value for key, value in position.items() if key != "digest"}
+    _refuse(foreign(position))
+    return state, position
 
   def discard_after(self, step: int) -> None:
     """Sets aside the checkpoints after `step`, which were passed over: Orbax would skip its own
@@ -115,7 +147,7 @@ class Checkpoints:
       self._refuse_full_disk(state)
       if not self.manager.save(step, args=args, force=True):
         raise RuntimeError(f"Orbax declined to save step {step}")
-      self._saving = step
+      self._saving = step, _shapes(state), position["digest"]
     except FAULTS as error:
       self._failed(step, error)
 
@@ -132,16 +164,29 @@ class Checkpoints:
     """Waits until what was begun is on the disk, or has failed."""
     if self._saving is None:
       return
-    step, self._saving = self._saving, None
+    (step, *saved), self._saving = self._saving, None
     try:
       self.manager.wait_until_finished()
       self.manager.check_for_errors()
       self._check()  # it may have been saved to what is in the folder's place
-      if not (self.directory / str(step) / "position").is_dir():
-        raise OSError(f"checkpoint {step} was not committed")
+      with _quietly():
+        self._verify(step, *saved)
       self.last_good, self.failure = step, None
     except FAULTS as error:
       self._failed(step, error)
+
+  def _verify(self, step: int, shapes: list, digest: str) -> None:
+    """Raises a fault if the disk lacks what a restore needs: the position, and every array with
+    its shape and type. The values are not read again.
+    """
+    if not (self.directory / str(step)).is_dir():
+      raise OSError(f"checkpoint {step} was not committed")
+    with _plainly_named(self.directory) as place, _reader(place) as manager:
+      if _position(manager, step).get("digest") != digest:
+        raise OSError(f"the position of checkpoint {step} is not what was saved")
+      arrays = ocp.StandardCheckpointHandler().metadata(epath.Path(place) / str(step) / "state")
+    if _shapes(arrays.tree) != shapes:
+      raise OSError(f"checkpoint {step} lacks arrays of the state")
 
   def settle_if_done(self) -> None:
     """Sees how what was begun has ended, without waiting for it."""
@@ -176,7 +221,8 @@ class Checkpoints:
         cleanup_tmp_directories=True,  # which a kill left
         **_alone(),
       )
-      self._manager = ocp.CheckpointManager(self.directory, options=options)
+      place = self._place.enter_context(_plainly_named(self.directory))
+      self._manager = ocp.CheckpointManager(place, options=options)
     return self._manager
 
   def should_preserve(self, checkpoints, *, context) -> list[bool]:
@@ -193,6 +239,60 @@ class Checkpoints:
         manager.close()
       except FAULTS as error:
         logging.getLogger(__name__).debug("closing after a failed save: %s", error)
+    self._place.close()
+
+
+class _Foreign(Exception):
+  """A checkpoint is of another run; says why."""
+
+
+def _refuse(why: str | None) -> None:
+  if why is not None:
+    raise _Foreign(why)
+
+
+def _refuse_name(directory: pathlib.Path) -> None:
+  """Raises a UserError if neither the directory nor a link to it can have a plain name."""
+  temporary = tempfile.gettempdir()
+  if not PLAIN.fullmatch(str(directory)) and not PLAIN.fullmatch(temporary):
+    raise UserError(
+      f"{str(directory)!r} has characters that checkpoints cannot be saved under, and so has "
+      f"TMPDIR={temporary!r}; name one of them with letters, digits, . _ and - only"
+    )
+
+
+@contextlib.contextmanager
+def _plainly_named(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+  """The directory under a name that Orbax and TensorStore take literally: if its own is not plain,
+  that of a link to it in the folder for temporary files.
+  """
+  if PLAIN.fullmatch(str(directory)):
+    yield directory
+    return
+  with tempfile.TemporaryDirectory(prefix="resnet_jax-") as folder:
+    link = pathlib.Path(folder) / "checkpoints"
+    link.symlink_to(directory)
+    yield link
+
+
+def _reader(directory: pathlib.Path) -> ocp.CheckpointManager:
+  """A manager that writes nothing."""
+  options = ocp.CheckpointManagerOptions(read_only=True, **_alone())
+  return ocp.CheckpointManager(directory, options=options)
+
+
+def _position(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+  args = ocp.args.Composite(position=ocp.args.JsonRestore())
+  position = manager.restore(step, args=args)["position"]
+  if not isinstance(position, dict):
+    raise ValueError(f"its position is {position!r:.40}")
+  return position
+
+
+def _shapes(tree: Any) -> list[tuple[tuple[int, ...], str]]:
+  """Shape and type of every array, sorted: Orbax has other names for some containers."""
+  arrays = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")]
+  return sorted((tuple(array.shape), str(array.dtype)) for array in arrays)
 
 
 def _alone() -> dict[str, Any]:

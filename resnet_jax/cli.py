@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from resnet_jax import preemption
+from resnet_jax import paths, preemption
 from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
 from resnet_jax.progress import BestEffort
 
@@ -34,7 +34,7 @@ def parser(check: Callable[[list[str]], None]) -> Callable[[list[str]], list[str
   def parse(argv: list[str]) -> list[str]:
     try:
       flags.FLAGS.set_gnu_getopt()  # flags may stand behind what is none
-      rest = flags.FLAGS(argv)
+      rest = flags.FLAGS(paths.expand_flags(argv))
       check(rest[1:])
       return rest
     except (UserError, flags.Error) as error:

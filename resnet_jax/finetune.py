@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import workdir
+from resnet_jax import paths, workdir
 from resnet_jax.errors import UserError
 from resnet_jax.progress import say
 
@@ -44,7 +44,7 @@ def source_config(weights: str) -> Any:
   Raises:
     UserError: there is none.
   """
-  path = pathlib.Path(weights)
+  path = pathlib.Path(paths.expand(weights, "config.finetune.weights"))
   if path.is_file():
     from resnet_jax import convert
 

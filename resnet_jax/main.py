@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from resnet_jax import cli, compilation, values
+from resnet_jax import cli, compilation, paths, values
 from resnet_jax import config as config_lib
 from resnet_jax.errors import Diverged, UserError
 
@@ -102,6 +102,7 @@ for _kind in (int, float, bool):
 def parse(argv: list[str]) -> list[str]:
   """Reads the flags; whatever is wrong with them ends the program with one line."""
   try:
+    argv = paths.expand_flags(argv)
     known = config_lib.leaves(config_lib.default_config())
     for argument in argv[1:]:
       name = argument.lstrip("-").partition("=")[0]

@@ -11,7 +11,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 Row = dict[str, Any]
@@ -79,6 +79,15 @@ class MetricsLog:
   def pending(self) -> int:
     """How many rows are not on the disk yet."""
     return len(self._held)
+
+  @property
+  def last(self) -> int:
+    """The step of the last row; 0 if there is none."""
+    return max((step for step, _ in self._rows), default=0)
+
+  def has(self, step: int, split: str) -> bool:
+    """Whether there is a row of that step and split."""
+    return (step, split) in self._rows
 
   def write(self, row: Row) -> None:
     """Adds a row, unless one of its step and split is there.
@@ -161,6 +170,25 @@ class MetricsLog:
     if text not in self._told:
       self._told.add(text)
       logging.warning(text, *values)
+
+
+def lost_rows(log: MetricsLog, due: Mapping[str, Sequence[int]], last: int) -> str:
+  """Names the rows that a log lacks, as "train 8, 16, test 10"; "" if it has all.
+
+  Args:
+    log: the rows.
+    due: for each split, the steps of its rows.
+    last: the last step in the file as it was found. Before it a test may not have been due: a
+      resume may change `eval_every`.
+  """
+  found = []
+  for split, steps in due.items():
+    lost = [s for s in steps if not log.has(s, split) and (split == "train" or s >= last)]
+    if len(lost) > 3:
+      found.append(f"{split} {lost[0]}, {lost[1]} to {lost[-1]} ({len(lost)} rows)")
+    elif lost:
+      found.append(f"{split} {', '.join(map(str, lost))}")
+  return ", ".join(found)
 
 
 class _Events:

@@ -16,7 +16,7 @@ from resnet_jax import metrics, results, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress
-from resnet_jax.setup import Setup
+from resnet_jax.setup import Setup, plan
 
 RETRY_SECONDS = 10.0  # between attempts to write to a full disk ...
 PATIENCE_SECONDS = 60.0  # ... at the end
@@ -71,6 +71,8 @@ class Record:
     self._folder = os.stat(path)
     self.log = metrics.MetricsLog(path, self._check)
     self.checkpoints = Checkpoints(path, progress.message, self._check)
+    self._unsaved: list[metrics.Row] = []  # rows that no checkpoint holds
+    self._sent: tuple[int | None, int] = (None, 0)  # the last save's step, how many of them it has
     self.retry_at = self.draw_at = 0.0
     self.started = time.monotonic()  # less the seconds of earlier starts
 
@@ -81,15 +83,26 @@ class Record:
     if not os.path.samestat(os.stat(self.path), self._folder):
       raise OSError(f"{self.path} has vanished; another folder is in its place")
 
-  def restore(self) -> tuple[Any, Position] | None:
+  def restore(self, old: Any) -> tuple[Any, Position] | None:
     """The state, on the devices of this process, and the position of the newest whole checkpoint.
 
+    Args:
+      old: the config of the run that is here.
+
     Raises:
-      UserError: there are checkpoints, but none is whole.
+      UserError: there are checkpoints, but none is whole, or they are of another data set.
     """
-    restored = self.checkpoints.restore(self.setup.template)
+
+    def foreign(position: dict[str, Any]) -> str | None:
+      if (why := workdir.other_run(self.setup.config, position)) is None:
+        classes = workdir.class_names(self.path, position)
+        workdir.refuse_other_data(old, self.setup.dataset, position["data"], classes)
+      return why
+
+    restored = self.checkpoints.restore(self.setup.template, foreign=foreign)
     if restored:
-      return restored[0], Position(**restored[1])
+      workdir.say_if_older(restored[1], self.progress.message)
+      return restored[0], self._completed(restored[1])
     if self.checkpoints.steps():
       raise UserError(
         f"none of the checkpoints in {self.checkpoints.directory} can be restored; mend them, or "
@@ -97,18 +110,46 @@ class Record:
       )
     return None
 
+  def _completed(self, saved: dict[str, Any]) -> Position:
+    """A position, with what older versions did not save.
+
+    Without their rows, the test of its step is done again if its row is missing.
+    """
+    position = Position(**saved | whose(self.setup.config, self.setup.dataset.info.classes))
+    if "rows" not in saved and not self.log.has(position.step, "test"):
+      position.evaluated = -1
+    return position
+
   def begin(self, position: Position, old: Any) -> None:
     """Makes room for what is to come after `position`, in the run that had the config `old`."""
     self.started -= position.seconds
     self.checkpoints.discard_after(position.step)
     if old is not None and config_lib.differences(old, self.setup.config):
       self.log.discard_after(position.step)  # the steps to come may be measured otherwise
+    if old is not None:
+      self._write_back(position, old)
     metrics.write_json(self.path / "config.json", config_lib.to_json(self.setup.config))
+
+  def _write_back(self, position: Position, old: Any) -> None:
+    """Gives the rows that the file lacks up to `position`, and says which are lost."""
+    last = self.log.last
+    for row in position.rows:
+      self.log.write(row)
+    durations, _ = plan(old, self.setup.dataset.train_examples)
+    tested = position.step + (position.evaluated == position.step)  # all before it
+    due = {
+      "train": range(durations.log_every, position.logged + 1, durations.log_every),
+      "test": range(durations.eval_every, tested, durations.eval_every),
+    }
+    if lost := metrics.lost_rows(self.log, due, last):
+      self.progress.message(f"rows of metrics.jsonl are lost: {lost}")
 
   def write(self, row: metrics.Row) -> None:
     """Adds a row to the metrics, with the seconds of training so far."""
     timing = {"seconds": time.monotonic() - self.started} | row["timing"]
-    self.log.write(row | {"timing": timing})
+    row = row | {"timing": timing}
+    self.log.write(row)
+    self._unsaved.append(row)
 
   def retry(self, state: Any, position: Position) -> None:
     """Sees whether a save has ended; where it has failed, saves what there is now instead."""
@@ -119,6 +160,9 @@ class Record:
   def save(self, state: Any, position: Position) -> None:
     """Begins to save, unless this step is saved."""
     self.checkpoints.settle()
+    if self._sent[0] == self.checkpoints.last_good:
+      del self._unsaved[: self._sent[1]]  # the checkpoint that is safe now holds them
+      self._sent = (None, 0)
     if position.step == self.checkpoints.last_good:
       return  # a finished run that is started again keeps its time
     position.seconds = time.monotonic() - self.started
@@ -128,7 +172,9 @@ class Record:
     if not self.log.flush():  # a resume from this step would not measure the rows before it again
       self.checkpoints.failure = "metrics rows cannot be written"
       return
-    self.checkpoints.save(position.step, state, dataclasses.asdict(position))
+    self._sent = (position.step, len(self._unsaved))
+    rows = list(self._unsaved)
+    self.checkpoints.save(position.step, state, dataclasses.asdict(position) | {"rows": rows})
 
   def secure(self, state: Any, position: Position) -> None:
     """Sees the state and every row on the disk, trying for a while where it is full.

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from resnet_jax import config as config_lib
-from resnet_jax import feed, mesh, peers, setup, steps, train, workdir
+from resnet_jax import feed, mesh, paths, peers, setup, steps, train, workdir
 from resnet_jax import record as record_lib
 from resnet_jax.errors import UserError
 from resnet_jax.preemption import StopRequest
@@ -35,16 +35,17 @@ def train_all(config, directory: str | os.PathLike, count: int) -> list[dict[str
   if jax.process_count() > 1:
     raise UserError("--seeds belongs to a run of one process")
   mesh.check(config.data.batch_size, count)
-  if (pathlib.Path(directory) / "config.json").exists():
-    raise UserError(f"--workdir={directory} holds a run; --seeds takes a folder for several")
+  folder = pathlib.Path(paths.expand(directory, "--workdir"))
+  if (folder / "config.json").exists() or workdir.holds_checkpoints(folder):
+    raise UserError(f"--workdir={folder} holds a run; --seeds takes a folder for several")
   record_lib.patience()
   seeds = range(config.seed, config.seed + count)
   configs = [_of(config, seed) for seed in seeds]
-  paths = [pathlib.Path(directory) / f"seed{seed}" for seed in seeds]
-  if new := workdir.begins(*paths):
+  places = [folder / f"seed{seed}" for seed in seeds]
+  if new := workdir.begins(*places):
     config_lib.refuse_unread(config)
   with contextlib.ExitStack() as stack:
-    old = [train.enter(path, own, stack) for path, own in zip(paths, configs, strict=True)]
+    old = [train.enter(path, own, stack) for path, own in zip(places, configs, strict=True)]
     first = setup.setup(configs[0])
     if new:
       setup.refuse_idle(first)
@@ -57,7 +58,7 @@ def train_all(config, directory: str | os.PathLike, count: int) -> list[dict[str
     stop = stack.enter_context(StopRequest())
     progress = stack.enter_context(Progress(first.durations.steps))
     loops, heard = list[train.Loop](), [config.seed]
-    for run, path, before in zip(runs, paths, old, strict=True):
+    for run, path, before in zip(runs, places, old, strict=True):
       voice = OfSeed(progress, run.config.seed, heard)
       loops.append(train.Loop(run, path, stop, voice, peers.Lookout()))
       loops[-1].restore(before and config_lib.from_json(before))

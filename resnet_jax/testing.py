@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet_jax import api, evaluation, feed, mesh, paper, peers, precise_bn, results
+from resnet_jax import api, evaluation, feed, mesh, paper, peers, precise_bn, results, workdir
 from resnet_jax import setup as setup_lib
 from resnet_jax.data import classes
 from resnet_jax.errors import UserError
@@ -101,7 +101,7 @@ class _Run(NamedTuple):
 
 
 def _open(directory: str | os.PathLike, checkpoint: str, config) -> _Run:
-  own = api.own_config(directory)
+  own = api.own_config(directory, config)
   return _Run(directory, checkpoint, own, own if config is None else api.fitting(own, config))
 
 
@@ -112,7 +112,7 @@ def _restore(run: _Run, first: setup_lib.Setup) -> tuple[Any, dict[str, Any], cl
     UserError: it cannot be restored, or is trained on other classes.
   """
   _, network, state, position = api.restore(run.directory, run.checkpoint, run.config)
-  names, outputs = api.class_names(run.directory, position), network.model.classes
+  names, outputs = workdir.class_names(run.directory, position), network.model.classes
   order = classes.order(str(run.directory), names, outputs, _place(first), _classes(first))
   return state.variables, position, order
 

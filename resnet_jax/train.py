@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import evaluation, feed, finetune, mesh, peers, results, steps, workdir
+from resnet_jax import evaluation, feed, finetune, mesh, paths, peers, results, steps, workdir
 from resnet_jax import record as record_lib
 from resnet_jax.errors import Diverged, Preempted, UserError
 from resnet_jax.preemption import StopRequest
@@ -44,7 +44,7 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     Preempted: SIGTERM, SIGINT or SIGUSR2, in any process; the state is saved.
     Diverged: not finite any more; nothing of that was saved.
   """
-  path = pathlib.Path(directory)
+  path = pathlib.Path(paths.expand(directory, "--workdir"))
   with contextlib.ExitStack() as stack:
     lookout, stop = stack.enter_context(peers.Lookout()), StopRequest()
     several = jax.process_count() > 1
@@ -83,7 +83,7 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
 
 def enter(path: pathlib.Path, config, stack: contextlib.ExitStack) -> dict[str, Any] | None:
   """Takes hold of the workdir; returns the config of the run that is there, as JSON."""
-  old = workdir.read_config(path)
+  old = workdir.read_config(path, config)
   if old is None:
     finetune.check(config)
   else:
@@ -143,25 +143,25 @@ class Loop:
     self.progress, self.lookout, self.profile = progress, lookout, profile
     self.here = run.own()
     self.record = record_lib.build(path, run, progress, peers.first())
-    self.whose = record_lib.whose(run.config, run.dataset.info.classes)
-    self.position = Position(data=run.dataset.fingerprint, **self.whose)
+    whose = record_lib.whose(run.config, run.dataset.info.classes)
+    self.position = Position(data=run.dataset.fingerprint, **whose)
     self.evaluated: evaluation.Evaluation | None = None  # the last, if it was made here
 
   def restore(self, old) -> None:
     """Takes up the newest whole checkpoint, or begins.
 
     Raises:
-      UserError: no checkpoint is whole, or its steps do not belong to this config or data set.
+      UserError: no checkpoint is whole, or it does not belong to this config or data set.
     """
     found: list[Any] = []  # by the first process alone
 
     def read() -> dict[str, Any] | None:
-      found[:] = self.record.restore() or (None, None)
+      found[:] = self.record.restore(old) or (None, None)
       return found[1] and vars(found[1])
 
     position = peers.lead(read)
     if position:
-      self.position = Position(**position | self.whose)  # older versions did not save these
+      self.position = Position(**position)
       self._check_past(old)
       state = found[0] if found else None
       self.state = peers.from_first(state, self.setup.template, self.setup.replicated)
@@ -181,17 +181,13 @@ class Loop:
       self._result("running")
 
   def _check_past(self, old) -> None:
-    """The data must be the same, and a changed schedule, a longer run's too, must agree with the
-    steps already taken.
-    """
-    dataset = self.setup.dataset
-    workdir.refuse_other_data(old, dataset, self.position.data)
+    """A changed schedule, a longer run's too, must agree with the steps already taken."""
     if self.position.step > self.setup.durations.steps:
       raise UserError(
         f"config.train.steps={self.setup.config.train.steps!r} is behind the run, which stands at "
         f"step {self.position.step}; ask for that or more"
       )
-    _, rate = plan(old, dataset.train_examples)
+    _, rate = plan(old, self.setup.dataset.train_examples)
     taken = jnp.arange(self.position.step)
     differ = np.flatnonzero(np.asarray(rate(taken) != self.setup.learning_rate(taken)))
     if len(differ):

@@ -3,12 +3,14 @@
 import fcntl
 import hashlib
 import json
+import os
 import pathlib
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import IO, Any
 
 from resnet_jax import config as config_lib
+from resnet_jax import paths
 from resnet_jax.errors import UserError
 
 # Settings that a resume may change, since they leave the training as it is, but for rounding.
@@ -31,14 +33,20 @@ FREE = {
 
 TRAINING = {"model.init", "model.norm.decay", "model.norm.group_size"}  # no matter once trained
 NORMALIZATION = ("data.name", "data.normalize", "data.train_split")
-BEFORE_A_RUN = (".lock", ".config.json.partial")  # what a start leaves that was killed at once
+# What a run leaves beside its checkpoints and its config; any other file may be there before it.
+OF_A_RUN = {"metrics.jsonl", "metrics.aside", "result.json", "predictions.npz"}
 
 
-def read_config(workdir: pathlib.Path) -> Any:
-  """The config of the run in `workdir`, or None in a new or empty folder.
+def read_config(workdir: pathlib.Path, given: Any = None) -> Any:
+  """The config of the run in `workdir`, or None in a new folder, one without folders in it.
+
+  Args:
+    workdir: the folder.
+    given: the config to take for a run's whose config.json is lost; its checkpoints tell whether it
+      is.
 
   Raises:
-    UserError: the folder is not a run's, or cannot be read.
+    UserError: the folder is not a run's, or cannot be read, or its config is lost.
   """
   path = workdir / "config.json"
   try:
@@ -46,15 +54,33 @@ def read_config(workdir: pathlib.Path) -> Any:
       return config_lib.from_json(json.loads(path.read_text()))
     if workdir.exists() and not workdir.is_dir():
       raise UserError(f"--workdir={workdir} is a file; name a folder")
-    if workdir.is_dir() and any(p.name not in BEFORE_A_RUN for p in workdir.iterdir()):
-      raise UserError(
-        f"--workdir={workdir} is not empty and holds no run (no config.json); name a new folder"
-      )
+    if holds_checkpoints(workdir):
+      if given is None:
+        raise UserError(
+          f"--workdir={workdir} holds checkpoints, but its config.json is lost; train it or "
+          "evaluate it (--mode=eval) with the --config that it was started with"
+        )
+      return given
+    for found in sorted(workdir.iterdir()) if workdir.is_dir() else ():
+      if found.is_dir() or found.name in OF_A_RUN:
+        raise UserError(
+          f"--workdir={workdir} is not empty and holds no run (no config.json, but "
+          f"{found.name!r}); name a new folder"
+        )
   except OSError as error:
     raise UserError(f"--workdir={workdir} cannot be read: {error.strerror}") from None
   except ValueError as error:
-    raise UserError(f"{path} is damaged ({error}); restore it or take a new --workdir") from None
+    raise UserError(
+      f"{path} is damaged ({error}); move it away and give the --config that the run was started "
+      "with, or take a new --workdir"
+    ) from None
   return None
+
+
+def holds_checkpoints(workdir: pathlib.Path) -> bool:
+  """Whether a run has saved something in the folder."""
+  folder = workdir / "checkpoints"
+  return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
 
 def begins(*workdirs: pathlib.Path) -> bool:
@@ -66,7 +92,7 @@ def begins(*workdirs: pathlib.Path) -> bool:
     UserError: see `read_config`.
   """
   for workdir in workdirs:
-    if read_config(workdir) is not None or (workdir / "checkpoints").exists():
+    if (workdir / "checkpoints").exists() or read_config(workdir) is not None:
       return False
   sweep = workdirs[0].absolute().parent.parent / "sweep.json"
   try:
@@ -103,19 +129,47 @@ def lock(workdir: pathlib.Path) -> IO[str]:
 def identity(config: Any) -> str:
   """A digest of the settings that may not change on a resume, the seed among them.
 
-  Only those that differ from their defaults count, so that a setting which a later version adds
-  changes no digest. Two configs that a resume takes for the same have the same identity.
+  Only those that are read and differ from their defaults count, so that a setting which a later
+  version adds changes no digest. Two configs that a resume takes for the same have the same.
   """
-  changed = config_lib.differences(config_lib.default_config(), config)
-  fixed = {key: _plain(key, value) for key, (_, value) in changed.items() if key not in FREE}
+  defaults = config_lib.leaves(config_lib.default_config())
+  ignored = FREE | config_lib.unread(config)
+  fixed = {
+    key: _plain(key, value)
+    for key, value in config_lib.leaves(config).items()
+    if key not in ignored and _plain(key, value) != _plain(key, defaults[key])
+  }
   return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _plain(key: str, value: Any) -> Any:
   """A value so that those which `config.differences` takes for equal are written alike."""
   if key in config_lib.DURATIONS:
-    return str(value)
+    return config_lib.duration(value) or value
   return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def other_run(config: Any, position: Mapping[str, Any]) -> str | None:
+  """Why the checkpoint of `position` is not of the run with `config`; None if it is, or if an
+  older version saved it, whose positions do not say.
+  """
+  saved = position.get("identity")
+  if not saved or saved == identity(config):
+    return None
+  if position["seed"] != config.seed:
+    return f"seed {position['seed']}, here {config.seed}"
+  return "its settings differ"
+
+
+_said = set[str]()
+
+
+def say_if_older(position: Mapping[str, Any], say: Callable[[str], None]) -> None:
+  """Says, once in this process, that a checkpoint is taken for this run's without proof."""
+  text = "checkpoint {} does not say which run it is of (an older version saved it); it is used"
+  if not position.get("identity") and text not in _said:
+    _said.add(text)
+    say(text.format(position["step"]))
 
 
 def refuse_changes(old: Any, new: Any, free: Collection[str] = FREE) -> None:
@@ -135,14 +189,65 @@ def refuse_other_network(old: Any, new: Any) -> None:
   _refuse(old, new, lambda key: network(key) or key in normalization)
 
 
-def refuse_other_data(old: Any, dataset: Any, fingerprint: str) -> None:
-  """Raises a UserError where `dataset` is not the one of that fingerprint, which `old` names."""
-  if fingerprint != dataset.fingerprint:
+def recorded(workdir: pathlib.Path) -> dict[str, Any]:
+  """What a run's `result.json` says of its data set; empty if it says nothing."""
+  try:
+    found = json.loads((workdir / "result.json").read_text())["data"]
+    return found | {key: tuple(found[key]) for key in ("shape", "classes")}
+  except (OSError, ValueError, KeyError, TypeError):
+    return {}
+
+
+def class_names(workdir: str | os.PathLike, position: Mapping[str, Any]) -> tuple[str, ...] | None:
+  """The names of a run's classes in the order of the logits; None if they are not known.
+
+  Checkpoints of older versions lack them: then `result.json` has them, of the same data.
+  """
+  if position.get("classes"):
+    return tuple(position["classes"])
+  found = recorded(pathlib.Path(paths.expand(workdir, "--workdir")))
+  same = position["data"] and found.get("fingerprint") == position["data"]
+  return found["classes"] if same else None
+
+
+def refuse_other_data(
+  old: Any, dataset: Any, fingerprint: str, classes: Sequence[str] | None = None
+) -> None:
+  """Raises a UserError if `dataset` is not the one that the run began with.
+
+  Args:
+    old: the run's config.
+    dataset: what its data set is now.
+    fingerprint: that of the run's.
+    classes: the names of the run's; None if they are not known.
+  """
+  if fingerprint == dataset.fingerprint:
+    return
+  restore = f"restore config.data.dir={old.data.dir!r}"
+  if classes is not None and (changes := class_changes(classes, dataset.info.classes)):
     raise UserError(
-      f"the {old.data.name} here (fingerprint {dataset.fingerprint}) is not the one that the run "
-      f"began with ({fingerprint}); restore config.data.dir={old.data.dir!r} or take a new "
-      "--workdir"
+      f"{changes} in the {old.data.name} here; {restore} as it was, or take a new --workdir "
+      "(config.finetune.weights begins with this run's weights)"
     )
+  raise UserError(
+    f"the {old.data.name} here (fingerprint {dataset.fingerprint}) is not the one that the run "
+    f"began with ({fingerprint}); {restore} or take a new --workdir"
+  )
+
+
+def class_changes(before: Sequence[str], now: Sequence[str]) -> str:
+  """What has become of the classes, as "the class 'dog' is new"; "" if they are the same."""
+  new = [name for name in now if name not in before]
+  missing = [name for name in before if name not in now]
+  found = [
+    f"the class{'es' * (len(names) > 1)} {', '.join(map(repr, names[:3]))}"
+    f"{f' and {len(names) - 3} more' * (len(names) > 3)} {'are' if len(names) > 1 else 'is'} {what}"
+    for names, what in ((new, "new"), (missing, "missing"))
+    if names
+  ]
+  if not found and list(before) != list(now):
+    return "the classes are in another order"
+  return ", ".join(found)
 
 
 def _refuse(old: Any, new: Any, matters) -> None:

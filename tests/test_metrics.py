@@ -161,6 +161,20 @@ def test_reading_creates_nothing(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_rows_that_are_lost_are_named(tmp_path):
+  log = metrics.MetricsLog(tmp_path)
+  assert log.last == 0
+  for step in (10, 20, 70):
+    log.write(row(step))
+  log.write(row(20, split="test"))
+  assert log.last == 70 and log.has(20, "test") and not log.has(10, "test")
+  due = {"train": range(10, 80, 10), "test": range(20, 80, 20)}
+  named = metrics.lost_rows(log, due, last=20)
+  assert named == "train 30, 40 to 60 (4 rows), test 40, 60"
+  assert metrics.lost_rows(log, due, last=60) == "train 30, 40 to 60 (4 rows), test 60"
+  assert metrics.lost_rows(log, {"train": [10, 20], "test": [20]}, last=20) == ""
+
+
 def test_not_a_number_is_refused(tmp_path):
   with pytest.raises(ValueError):
     metrics.MetricsLog(tmp_path).write(row(1, loss=float("nan")))

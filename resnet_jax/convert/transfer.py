@@ -5,7 +5,7 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from resnet_jax import api, convert
+from resnet_jax import api, convert, workdir
 from resnet_jax.convert import about, network, runs
 
 
@@ -34,7 +34,7 @@ def take(path: pathlib.Path, out: pathlib.Path, checkpoint: str) -> None:
   network.check(config)
   _, _, state, position = api.restore(path, checkpoint, config)
   tensors, report = convert.tensors_of(config, state.variables)
-  classes = api.class_names(path, position)
+  classes = workdir.class_names(path, position)
   metadata = {"format": "pt"} | about.write(config, position["data"], classes)
   partial = out.with_name(f".partial-{out.name}")
   try:

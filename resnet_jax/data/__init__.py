@@ -7,6 +7,7 @@ which differ in size, as they are needed.
 
 from typing import Any
 
+from resnet_jax import paths
 from resnet_jax.config import default_config
 from resnet_jax.data import digits, imagenet
 from resnet_jax.data.dataset import Dataset, Info, Split, describe
@@ -24,6 +25,7 @@ def info(config) -> Info:
   Raises:
     UserError: there is no data set of that name.
   """
+  config = _expanded(config)
   source = _source(config)
   if not source.PHOTOGRAPHS:
     defaults = default_config().data
@@ -42,6 +44,7 @@ def load(config) -> Dataset:
   Raises:
     UserError: the set or a split does not exist, is not prepared, is damaged or does not fit.
   """
+  config = _expanded(config)
   return _source(config).load(config)
 
 
@@ -53,6 +56,15 @@ def of_weights(config, classes: int) -> Info:
     return info(config)
   names = tuple(imagenet.names()) if classes == 1000 else tuple(map(str, range(classes)))
   return describe(config, (config.image_size, config.image_size, 3), names)
+
+
+def _expanded(config) -> Any:
+  """The config with `dir` written out, if it is in the user's home."""
+  if not config.dir.startswith("~"):
+    return config
+  own = config.copy_and_resolve_references()
+  own.dir = paths.expand(config.dir, "config.data.dir")
+  return own
 
 
 def _source(config) -> Any:

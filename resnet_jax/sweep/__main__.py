@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from resnet_jax import cli, compilation, config_files, workdir
+from resnet_jax import cli, compilation, config_files, paths, workdir
 from resnet_jax import config as config_lib
 from resnet_jax.errors import UserError
 from resnet_jax.sweep import plan as plan_lib
@@ -53,6 +53,7 @@ _SHARD = flags.DEFINE_string("shard", "1/1", "With 2/3, the second third of the 
 def parse(argv: list[str]) -> list[str]:
   """Reads the flags; whatever is wrong with them ends the program with one line."""
   try:
+    argv = paths.expand_flags(argv)
     own = [argument for argument in argv if not argument.startswith(("--config.", "-config."))]
     rest = flags.FLAGS(own)
     if rest[1:]:

@@ -212,7 +212,7 @@ def check(plan: Plan, folder: pathlib.Path) -> dict[Run, ml_collections.ConfigDi
         setup.check(config)
         if workdir.begins(run.workdir):
           config_lib.refuse_unread(config)
-      if (old := workdir.read_config(run.workdir)) is not None:
+      if (old := workdir.read_config(run.workdir, config)) is not None:
         workdir.refuse_changes(old, config, MAY_DIFFER)
     except UserError as error:
       raise UserError(f"{run.name}: {error}") from None
@@ -238,7 +238,7 @@ def _refuse_other_sweep(plan: Plan, folder: pathlib.Path) -> None:
     ours, theirs = (f"{p.name!r} over {p.base}" for p in (plan, old))
     if ours != theirs:
       raise UserError(f"--workdir={folder} holds the sweep {theirs}, not {ours}; take a new one")
-  elif folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+  elif folder.exists() and any(p.is_dir() or p.name == "config.json" for p in folder.iterdir()):
     raise UserError(
       f"--workdir={folder} is not empty and holds no sweep (no sweep.json); name a new folder"
     )

@@ -11,7 +11,7 @@ import random_weights
 from random_weights import net, saved, tensors
 from safetensors.numpy import load_file, save_file
 
-from resnet_jax import api, convert, data, mesh, metrics, setup, train
+from resnet_jax import api, convert, data, mesh, metrics, setup, train, workdir
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import leaves, to_json
 from resnet_jax.convert import about, runs, transfer
@@ -53,6 +53,17 @@ def test_import_and_export(tmp_path, repository):
     np.testing.assert_array_equal(found[name], given[name])
 
 
+def test_an_import_under_brackets_is_there(tmp_path):
+  weights = saved(tmp_path / "net.safetensors", tensors(net(), classes=100))
+  config, variables, *_ = convert.load_weights(weights)
+  folder = tmp_path / "lr[0.1]" / "run"
+  runs.write(folder, weights, config, variables)
+  loaded, position = api.load_run(folder), api.restore(folder, "last", config)[3]
+  jax.tree.map(np.testing.assert_array_equal, loaded.variables, variables)
+  assert position["identity"] == workdir.identity(config)
+  assert (position["seed"], position["classes"]) == (0, None)  # a file does not name them
+
+
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
@@ -80,8 +91,9 @@ def test_flags_that_cannot_work(tmp_path, repository, flags, message):
 
 def test_folders_that_are_not_new(tmp_path):
   (tmp_path / "file").touch()
+  (tmp_path / "folder" / "photos").mkdir(parents=True)
   for folder, message in (
-    (tmp_path, "is not empty and holds no run"),
+    (tmp_path / "folder", "is not empty and holds no run"),
     (tmp_path / "file", "a file"),
   ):
     with pytest.raises(UserError, match=message):

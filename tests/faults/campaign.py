@@ -91,9 +91,11 @@ def saved(workdir):
 
 
 def final(workdir):
-  """Rows, state and position of a finished run, but for what is time and memory."""
+  """Rows, state and position of a finished run, but for what is time and memory, and for the rows
+  in the position, which have seconds and are others after a kill.
+  """
   _, _, state, position = api.restore(workdir, "last", api.own_config(workdir))
-  rest = {k: v for k, v in position.items() if k not in ("seconds", "peak_memory_bytes")}
+  rest = {k: v for k, v in position.items() if k not in ("seconds", "peak_memory_bytes", "rows")}
   return facts(workdir), [np.asarray(leaf) for leaf in jax.tree.leaves(state)], rest
 
 

@@ -182,11 +182,15 @@ def test_a_setting_of_all_rows_must_not_be_one_of_theirs(sweep):
 
 def test_a_folder_of_something_else_is_refused(sweep, tmp_path):
   plan, folder = sweep('row("a")'), tmp_path / "folder"
-  folder.mkdir()
-  (folder / "letter.txt").write_text("dear")
+  (folder / "letters").mkdir(parents=True)
   with pytest.raises(UserError, match="is not empty and holds no sweep"):
     plan_lib.check(plan, folder)
-  (folder / "letter.txt").unlink()
+  (folder / "letters").rmdir()
+  (folder / "config.json").touch()  # of a run that has not saved
+  with pytest.raises(UserError, match="is not empty and holds no sweep"):
+    plan_lib.check(plan, folder)
+  (folder / "config.json").rename(folder / "log.txt")
+  plan_lib.check(plan, folder)
   plan_lib.save(plan, folder)
   plan_lib.check(plan, folder)
   (folder / "sweep.json").write_text(
