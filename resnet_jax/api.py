@@ -162,11 +162,17 @@ def restore(
   info = _info(path, config)
   network = task(config, info)
   here = mesh.replicated(mesh.own())
-  restored = checkpoints.restore(
-    setup_lib.template(network, info.shape, here),
-    step,
-    lambda position: workdir_lib.other_run(own, position),
-  )
+
+  def foreign(position: dict[str, Any]) -> str | None:
+    other, names = workdir_lib.other_run(own, position), workdir_lib.class_names(path, position)
+    if not other and names and len(names) != len(info.classes):  # a net of another size
+      raise UserError(
+        f"{workdir_lib.class_changes(names, info.classes)} in the {config.data.name} here; restore "
+        f"config.data.dir={config.data.dir!r} as it was, or {path / 'result.json'}"
+      )
+    return other
+
+  restored = checkpoints.restore(setup_lib.template(network, info.shape, here), step, foreign)
   if not restored:
     there = ", ".join(map(str, checkpoints.steps())) or "none"
     why = checkpoints.refused and f": {checkpoints.refused}"

@@ -156,3 +156,8 @@ def test_a_loaded_run_names_the_classes_it_has_learnt(tmp_path):
   (run / "result.json").unlink()
   (root / "val" / "apple").rename(root / "val" / "zebra")
   assert api.load_run(run).info.classes == ("sky", "apple", "leaf")
+  photographs(root, ("berry",))
+  with pytest.raises(
+    UserError, match="the classes 'berry', 'zebra' are new, .* 'apple' is missing"
+  ):
+    api.load_run(run)
