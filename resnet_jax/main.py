@@ -6,18 +6,19 @@
     python -m resnet_jax.main --mode=eval --workdir=runs/digits --predictions=digits.npz
 
 Any setting of the config is a flag: --config.optim.learning_rate=0.05. A run that is stopped goes
-on when the same command is given again. Exit codes: 0 done, 1 bad input or a run that diverged,
-75 preempted, run me again.
+on when the same command is given again, or only its --workdir. Exit codes: 0 done, 1 bad input or
+a run that diverged, 75 preempted, run me again.
 """
 
 import os
+import pathlib
 import sys
 from typing import Any
 
 from absl import flags, logging
 from ml_collections import config_flags
 
-from resnet_jax import cli, compilation, paths, values
+from resnet_jax import cli, compilation, paths, values, workdir
 from resnet_jax import config as config_lib
 from resnet_jax.errors import Diverged, UserError
 
@@ -151,6 +152,9 @@ def _config():
     return None  # the run's own
   if flags.FLAGS["config"].present:
     raise UserError("get_config of the --config file returned nothing; it must return a config")
+  path = pathlib.Path(_WORKDIR.value or "")
+  if _MODE.value == "train" and (path / "config.json").is_file():
+    return workdir.read_config(path)  # without what a config file reads, such as old weights
   raise UserError("--config is missing: name a config file, as --config=configs/preact1001.py")
 
 

@@ -30,15 +30,17 @@ class Processes:
   """`resnet_jax.main` as `processes` processes of so many virtual CPU devices each.
 
   Each has its output in `<logs>/<number>.log`; one process alone is started without the flags of
-  several. `own` has more flags of single processes, by their number.
+  several. `own` has more flags of single processes, by their number, and `xla` more of XLA's.
   """
 
-  def __init__(self, processes, logs, *flags, devices=1, own=None, start=Command, **environment):
+  def __init__(
+    self, processes, logs, *flags, devices=1, own=None, xla="", start=Command, **environment
+  ):
     logs.mkdir(parents=True, exist_ok=True)
     self.logs = [logs / f"{number}.log" for number in range(processes)]
     variables = os.environ | {
       "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {xla}",
       **environment,
     }
     coordinator = f"--coordinator=localhost:{free_port()}"

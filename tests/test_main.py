@@ -11,8 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from resnet_jax import train
-from resnet_jax.config import load_file
+from resnet_jax import metrics, train
+from resnet_jax.config import default_config, load_file, to_json
 from tests.warm import Command
 
 NET = "--config=configs/resnet.py:depth=8,digits"
@@ -144,6 +144,21 @@ def test_flags_that_are_not_there(repository, tmp_path, flags, message):
   code, output = run(NET, f"--workdir={tmp_path}/run", *flags, cwd=repository)
   assert code == 1
   assert message in output
+
+
+def test_a_run_goes_on_by_its_folder_alone(tmp_path, repository):
+  """A config file may need what is gone, as the weights that configs/finetune.py begins with."""
+  config = default_config()
+  config.model.depth = 8
+  metrics.write_json(tmp_path / "config.json", to_json(config))
+  code = "import sys; from resnet_jax import main as m; m.parse(sys.argv); print(m._config())"
+  done = subprocess.run(
+    [sys.executable, "-c", code, f"--workdir={tmp_path}"],
+    capture_output=True,
+    text=True,
+    cwd=repository,
+  )
+  assert done.returncode == 0 and "depth: 8\n" in done.stdout, done.stderr
 
 
 def test_describe_needs_neither_64_bits_nor_an_equals_sign(repository, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from resnet_jax import api, metrics
+from tests import hurry
 from tests.data.photos import make as photos
 from tests.many import Processes, free_port
 
@@ -58,10 +59,10 @@ def momentum(workdir):
 def test_losses_and_error_counts_are_those_of_one_process(tmp_path):
   exact = ["--config.model.dtype=float64"]
   exact += flags(steps=STEPS, log_every=1, eval_every=STEPS, checkpoint_every=STEPS)
-  finished(start(tmp_path, 1, "one", *exact, devices=1))
+  finished(start(tmp_path, 1, "one", *exact, devices=1, xla=hurry.FLAGS))
   for processes in (2, 4):
-    expected = f"--devices={2 * processes}"
-    many = finished(start(tmp_path, processes, f"{processes}", *exact, expected))
+    more = [*exact, f"--devices={2 * processes}"]
+    many = finished(start(tmp_path, processes, f"{processes}", *more, xla=hurry.FLAGS))
     one, other = losses(tmp_path / "one"), losses(tmp_path / f"{processes}")
     assert one.keys() == other.keys()
     np.testing.assert_allclose([*other.values()], [*one.values()], rtol=1e-9)
@@ -117,20 +118,21 @@ linen.relu = linen.softplus
 def test_gradients_without_relu_are_those_of_one_process(tmp_path):
   (tmp_path / "smooth.py").write_text(SMOOTH)
   net = f"--config={tmp_path / 'smooth.py'}:{NET.partition(':')[2]}"
-  finished(start(tmp_path, 1, "one", *flags(steps=1), net=net, devices=1))
+  how = {"net": net, "xla": hurry.FLAGS}
+  finished(start(tmp_path, 1, "one", *flags(steps=1), devices=1, **how))
   for processes in (2, 4):
-    finished(start(tmp_path, processes, f"{processes}", *flags(steps=1), net=net))
+    finished(start(tmp_path, processes, f"{processes}", *flags(steps=1), **how))
     pairs = zip(momentum(tmp_path / "one"), momentum(tmp_path / f"{processes}"), strict=True)
     assert max(np.linalg.norm(many - one) / np.linalg.norm(one) for one, many in pairs) < 1e-5
 
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_other_numbers_of_processes_and_devices(tmp_path):
-  exact = ["--config.model.dtype=float64", "--config.optim.schedule=constant"]
-  exact += flags(log_every=1, eval_every=5, checkpoint_every=5)
-  finished(start(tmp_path, 1, "whole", *exact, *flags(steps=20), devices=1))
+  exact = ["--config.model.dtype=float64", *flags(log_every=1, eval_every=5, checkpoint_every=5)]
+  how = {"xla": hurry.FLAGS}
+  finished(start(tmp_path, 1, "whole", *exact, *flags(steps=20), devices=1, **how))
   for steps, processes, devices in ((5, 2, 4), (10, 4, 1), (15, 1, 1), (20, 2, 1)):
-    finished(start(tmp_path, processes, "run", *exact, *flags(steps=steps), devices=devices))
+    finished(start(tmp_path, processes, "run", *exact, *flags(steps=steps), devices=devices, **how))
   whole, run = losses(tmp_path / "whole"), losses(tmp_path / "run")
   assert whole.keys() == run.keys()
   np.testing.assert_allclose([*run.values()], [*whole.values()], rtol=1e-9)
@@ -146,8 +148,9 @@ def test_photographs_are_shared_exactly_unreadable_ones_and_the_last_few_include
   small = ["--config.data.image_size=32", "--config.data.batch_size=8", "--config.data.workers=1"]
   small += ["--config.model.dtype=float64", "--config.optim.warmup=0"]
   small += flags(steps=4, log_every=1, eval_every=2, checkpoint_every=2)
-  finished(start(tmp_path, 1, "one", *small, net=net, devices=1))
-  two = finished(start(tmp_path, 2, "two", *small, net=net))
+  how = {"net": net, "xla": hurry.FLAGS}
+  finished(start(tmp_path, 1, "one", *small, devices=1, **how))
+  two = finished(start(tmp_path, 2, "two", *small, **how))
   one, other = losses(tmp_path / "one"), losses(tmp_path / "two")
   np.testing.assert_allclose([*other.values()], [*one.values()], rtol=1e-9)
   said = two.said(0) + two.said(1)

@@ -64,18 +64,29 @@ def final_state(folder: pathlib.Path):
   return Checkpoints(folder, print).restore(run.template)
 
 
+def long(folder, request):
+  return command(request.config.rootpath, folder, "--config.train.steps=400", net=KILLED)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, request):
+  """The run that nobody kills."""
+  folder = tmp_path_factory.mktemp("train") / "whole"
+  assert finish(long(folder, request))[0] == 0
+  return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
 def test_killed_and_started_again_ends_with_the_same_bits(
-  tmp_path, repository, monkeypatch, number, code
+  tmp_path, repository, monkeypatch, request, whole, number, code
 ):
   monkeypatch.chdir(repository)
-  whole, cut = tmp_path / "whole", tmp_path / "cut"
+  cut = tmp_path / "cut"
 
   def start(folder):
-    return command(repository, folder, "--config.train.steps=400", net=KILLED)
+    return long(folder, request)
 
-  assert finish(start(whole))[0] == 0
   a_row = json.loads((whole / "result.json").read_text())["seconds"] / 77
   draw = random.Random(int(number))
   for rows in sorted(draw.sample(range(1, 60), KILLS)):  # of 77: never the last
@@ -89,7 +100,7 @@ def test_killed_and_started_again_ends_with_the_same_bits(
     assert returned == code, output
     if number == signal.SIGKILL:  # and at its start, mostly before it takes a step
       rows, process, end = len(metrics.read_rows(cut)), start(cut), time.monotonic()
-      end += draw.uniform(0, 5)
+      end += draw.uniform(0, 3)
       while time.monotonic() < end and len(metrics.read_rows(cut)) == rows:
         time.sleep(0.01)
       process.kill()

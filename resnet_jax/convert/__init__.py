@@ -178,10 +178,11 @@ def _config(found: Found) -> Any:
   net, config = found.net, config_lib.default_config()
   config.model.family, config.model.unit, config.model.depth = net.family, net.unit, net.depth
   config.model.projection = net.projection
-  config.data.normalize = net.layout.normalize if net.channels == 3 else GREY
-  if net.family == "cifar":
-    colour = "cifar100" if net.classes == 100 else "cifar10"
-    config.data.name = colour if net.channels == 3 else "mnist"
+  config.data.normalize = net.layout.normalize
+  if net.family == "cifar" and net.channels == 1:
+    config.data.name, config.data.normalize = "mnist", GREY
+  elif net.family == "cifar":
+    config.data.name = "cifar100" if net.classes == 100 else "cifar10"
   else:
     config.model.update(net.layout.model)
     config.data.name, config.data.test_split = "folder", "val"
@@ -239,6 +240,12 @@ def _table(found: Found, config: Any, padding: str) -> list[translate.Entry]:
     table = [entry for entry in table if entry.path[0] != "classifier"]
   if problem := translate.misfit(tensors, table, net.layout.own.match):
     raise _refusal(found, problem, *_differences(net, config, len(data.classes)))
+  values = config_lib.leaves(config)
+  for key in about.NETWORK:
+    idle = key == "model.stride_on" and config.model.unit == "basic"
+    if not idle and found.told.get(key, values[key]) != values[key]:
+      told = f"it was exported from a net with {key}={found.told[key]!r}"
+      raise UserError(f"{found.path}: {told}; config.{key} is {values[key]!r}")
   return table
 
 

@@ -28,18 +28,15 @@ class Contents(NamedTuple):
   metadata: dict[str, str] = {}
 
 
-# The first bytes of a file, and which reader takes it.
+# The first bytes of a file, and which reader takes it, or what it is instead; the first that fits.
 KINDS = {
   rb".{5}\0\0\0\{": "safetensors",  # the length of the header, then JSON
   rb"PK\x03\x04|\x80[\x02-\x05]": "torch",  # a zip, or in older files a pickle
-  rb"\n|\xa2\x06|\x12": "caffemodel",  # the net's name, a layer, or one of the oldest format
-}
-# What is none, by its first bytes.
-OTHERS = {
-  rb"\s*<": "a web page",
+  rb"\s*<(!|\?|(?i:html|head))": "a web page",
   rb"version https://git-lfs": "a Git LFS pointer; git lfs pull fetches the file itself",
   rb"\x89HDF": "an HDF5 file, as Keras writes",
   rb"\x1f\x8b": "compressed; unpack it with gunzip",
+  rb"\n|\xa2\x06|\x12": "caffemodel",  # the net's name, a layer, or one of the oldest format
 }
 ENDINGS = dict.fromkeys((".pth", ".pt", ".th", ".tar", ".ckpt", ".bin"), "torch") | {
   ".safetensors": "safetensors",
@@ -92,18 +89,17 @@ def read(path: pathlib.Path, ema: bool = False) -> Contents:
 def _kind(path: pathlib.Path) -> str:
   with path.open("rb") as file:
     head = file.read(32)
-  begins = lambda pattern: re.match(pattern, head, re.DOTALL)
-  for pattern, what in OTHERS.items():
-    if begins(pattern):
-      raise UserError(f"{path} is no weights file that is known, but {what}")
-  ending = ENDINGS.get(path.suffix.lower(), "")
-  kind = next((kind for pattern, kind in KINDS.items() if begins(pattern)), ending)
-  if not kind:
-    raise UserError(
-      f"{path} is no weights file that is known: it begins with {head[:8]!r}; PyTorch's files, "
-      ".safetensors and .caffemodel are read"
-    )
-  return kind
+  for pattern, kind in KINDS.items():
+    if re.match(pattern, head, re.DOTALL):
+      if kind in READERS:
+        return kind
+      raise UserError(f"{path} is no weights file that is known, but {kind}")
+  if path.suffix.lower() in ENDINGS:
+    return ENDINGS[path.suffix.lower()]
+  raise UserError(
+    f"{path} is no weights file that is known: it begins with {head[:8]!r}; PyTorch's files, "
+    ".safetensors and .caffemodel are read"
+  )
 
 
 def _stripped(path: pathlib.Path, named: Tensors) -> Tensors:

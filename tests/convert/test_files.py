@@ -250,12 +250,19 @@ def test_no_advice_to_run_what_is_no_data(tmp_path):
   assert refused(tmp_path / "net.pth").endswith("as a pickle may run code")
 
 
-def typed(path, type_, size):
-  """A .safetensors file whose one tensor is of that type."""
+def typed(path, type_, size, length=0):
+  """A .safetensors file whose one tensor is of that type, and whose header is at least so long."""
   header = {"a.weight": {"dtype": type_, "shape": [4], "data_offsets": [0, size]}}
-  encoded = json.dumps(header).encode()
+  encoded = json.dumps(header).encode().ljust(length)
   path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + bytes(size))
   return path
+
+
+@pytest.mark.parametrize("first", [b"<", b"\n", b"\x12", b"\x80"])
+def test_the_length_of_a_header_looks_like_another_kind(tmp_path, first):
+  path = typed(tmp_path / "net", "F32", 16, length=256 + first[0])
+  assert path.read_bytes()[:1] == first
+  assert files.read(path).tensors.keys() == {"a.weight"}
 
 
 @pytest.mark.parametrize("type_", ["F8_E4M3", "F8_E5M2", "C64"])

@@ -182,6 +182,12 @@ def test_an_exported_file_tells_what_no_tensor_does(tmp_path):
   for key in (*about.NETWORK, *about.DATA):
     assert leaves(found)[key] == leaves(config)[key], key
   assert (report.notes, report.fingerprint) == ((), "")
+  assert convert.load_weights(path, config)[0].model == config.model
+  config.model.norm.epsilon = 1e-5
+  with pytest.raises(
+    UserError, match="exported from a net with model.norm.epsilon=0.001; config.m"
+  ):
+    convert.load_weights(path, config)
   photographic = net(family="imagenet", depth=50, unit="bottleneck", stride_on="1x1")
   told = json.loads(about.write(photographic, "")["resnet_jax"])
   assert (told["model.stride_on"], told["data.name"]) == ("1x1", "folder")
