@@ -48,7 +48,7 @@ def config_of(photographs):
   return config
 
 
-def tested(config, view="single"):
+def evaluated(config, view="single"):
   run = setup.setup(config)
   scores = evaluation.Scores(run.dataset.test_examples, 2)
   warned = []
@@ -69,7 +69,7 @@ def unsure(monkeypatch):
 @pytest.mark.parametrize("view", VIEWS)
 def test_nothing_that_can_be_read_is_an_error_with_the_images_named(photographs, view):
   spoil(photographs)
-  run, found, warned = tested(config_of(photographs), view)
+  run, found, warned = evaluated(config_of(photographs), view)
   assert len(warned) == 10
   with pytest.raises(UserError) as caught:
     evaluation.check_read(found, run)
@@ -83,7 +83,7 @@ def test_nothing_that_can_be_read_is_an_error_with_the_images_named(photographs,
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_part_that_cannot_be_read_counts_as_errors_and_not_in_the_loss(photographs, unsure, view):
   spoil(photographs, but="3.png")
-  run, found, _ = tested(config_of(photographs), view)
+  run, found, _ = evaluated(config_of(photographs), view)
   evaluation.check_read(found, run)
   assert found.predictions.tolist() == [-1, -1, -1, 0, -1] * 2
   assert (found.error, found.loss) == (90.0, pytest.approx(math.log(2)))
