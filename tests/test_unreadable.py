@@ -1,5 +1,6 @@
 """Test images that cannot be read: a part counts as errors, all of them are bad input."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -47,7 +48,7 @@ def config_of(photographs):
   return config
 
 
-def tested(config, view="single"):
+def evaluated(config, view="single"):
   run = setup.setup(config)
   scores = evaluation.Scores(run.dataset.test_examples, 2)
   warned = []
@@ -68,7 +69,7 @@ def unsure(monkeypatch):
 @pytest.mark.parametrize("view", VIEWS)
 def test_nothing_that_can_be_read_is_an_error_with_the_images_named(photographs, view):
   spoil(photographs)
-  run, found, warned = tested(config_of(photographs), view)
+  run, found, warned = evaluated(config_of(photographs), view)
   assert len(warned) == 10
   with pytest.raises(UserError) as caught:
     evaluation.check_read(found, run)
@@ -82,7 +83,7 @@ def test_nothing_that_can_be_read_is_an_error_with_the_images_named(photographs,
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_part_that_cannot_be_read_counts_as_errors_and_not_in_the_loss(photographs, unsure, view):
   spoil(photographs, but="3.png")
-  run, found, _ = tested(config_of(photographs), view)
+  run, found, _ = evaluated(config_of(photographs), view)
   evaluation.check_read(found, run)
   assert found.predictions.tolist() == [-1, -1, -1, 0, -1] * 2
   assert (found.error, found.loss) == (90.0, pytest.approx(math.log(2)))
@@ -118,7 +119,7 @@ def test_records_that_cannot_be_read(photographs):
       raise sources.Unreadable("damaged")
 
   run = setup.setup(config_of(photographs))
-  run = run._replace(test=Broken(), dataset=setup.dataclasses.replace(run.dataset, test=Broken()))
+  run = run._replace(test=Broken(), dataset=dataclasses.replace(run.dataset, test=Broken()))
   scores = evaluation.Scores(2, 2)
   evaluation.add(scores, run.task, {}, evaluation.groups(run, warn=[].append))
   message = (
@@ -173,17 +174,17 @@ def test_training_images_that_go_away_leave_the_steps_before_saved(
   stream = feed.Streamed._stream
 
   def broken(own, first):
-    yield from itertools.islice(stream(own, first), 2)
+    yield from itertools.islice(stream(own, first), 3)
     raise UserError("100 examples in a row cannot be read")
 
   config, run = config_of(photographs), tmp_path / "run"
-  monkeypatch.setattr(feed, "MOST", 3)  # steps that are asked for at a time
-  monkeypatch.setattr(train, "DISPATCH_SECONDS", 1e9)
+  config.train.update({"steps": 6, "eval_every": 6, "checkpoint_every": 6})
+  monkeypatch.setattr(train, "DISPATCH_SECONDS", 1e9)  # 1, 1 and 4 steps are asked for
   with monkeypatch.context() as patch:
     patch.setattr(feed.Streamed, "_stream", broken)
-    with pytest.raises(UserError, match="100 examples in a row .*; step 2 is saved, run it again"):
+    with pytest.raises(UserError, match="100 examples in a row .*; step 3 is saved, run it again"):
       train.train(config, run)
-  assert Checkpoints(run, print).steps() == [2]
+  assert Checkpoints(run, print).steps() == [3]
   assert train.train(config, run)["status"] == "done"
   rows = [row["step"] for row in metrics.read_rows(run) if row["split"] == "train"]
-  assert rows == [1, 2, 3, 4]
+  assert rows == [1, 2, 3, 4, 5, 6]

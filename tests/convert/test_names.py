@@ -17,6 +17,12 @@ from resnet_jax.errors import UserError
 LEARNT = tuple(f"class {letter}" for letter in "jihgfedcba")  # as many as CIFAR-10 has
 
 
+def config_of_cifar():
+  config = net()
+  config.data.normalize = "imagenet"
+  return config
+
+
 def state(config):
   task, here = api.task(config, data.of_weights(config.data, 10)), mesh.replicated(mesh.build())
   template = setup.template(task, (32, 32, 3), here)
@@ -24,7 +30,7 @@ def state(config):
 
 
 def test_an_export_names_the_classes_and_what_reads_it_takes_them(tmp_path):
-  config, run, out = net(), tmp_path / "run", tmp_path / "net.safetensors"
+  config, run, out = config_of_cifar(), tmp_path / "run", tmp_path / "net.safetensors"
   checkpoints = Checkpoints(run, print)
   position = record.Position(step=2, data="photographs", **record.whose(config, LEARNT))
   checkpoints.save(2, state(config), dataclasses.asdict(position))
@@ -46,13 +52,13 @@ def test_an_export_names_the_classes_and_what_reads_it_takes_them(tmp_path):
 )
 def test_names_are_taken_if_there_are_as_many_as_the_net_tells_apart(tmp_path, classes, known):
   path = tmp_path / "net.safetensors"
-  save_file(tensors(net()), path, about.write(net(), "", classes))
+  save_file(tensors(net()), path, about.write(config_of_cifar(), "", classes))
   assert convert.load_weights(path)[2].classes == (classes if known else None)
 
 
 def test_what_are_no_names_are_no_metadata(tmp_path):
   path = tmp_path / "net.safetensors"
-  save_file(tensors(net()), path, about.write(net(), "", list(range(10))))
+  save_file(tensors(net()), path, about.write(config_of_cifar(), "", list(range(10))))
   with pytest.raises(UserError, match="cannot be read: the classes are no names"):
     convert.recognize(path)
 
