@@ -63,11 +63,17 @@ def digest(arrays):
 
 
 @pytest.mark.parametrize(
-  ("sides", "expected"), [((90, 30), ""), ((500, 37), ""), ((37, 500), ""), ((41, 43), "")]
+  ("sides", "expected"),
+  [
+    ((82, 40), "4888610aa96d1a30"),
+    ((500, 60), "789b280b55ec4eca"),
+    ((60, 500), "646a70740e9883af"),
+    ((41, 43), "383e48355dd0f0aa"),
+  ],
 )
 def test_views_are_the_same_under_any_pillow(sides, expected):
-  image = noise(*sides)
-  found = views.cut(image, views.ten_crop(sides, 32))
+  """The digests are those of 12.3 and 13.0, whose one call differs for the first two."""
+  found = views.cut(noise(*sides), views.ten_crop(sides, 32))
   assert digest(found) == expected
 
 
