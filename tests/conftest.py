@@ -1,4 +1,8 @@
-"""Tests run on eight virtual CPU devices; what they compile is shared by all of a session."""
+"""Tests run on eight virtual CPU devices; what they compile is shared by all of a session.
+
+What they compute themselves is compiled in a hurry. The commands that they start for the sake of
+bits, kills and resumption set XLA_FLAGS, so that those compile what a user's do.
+"""
 
 import atexit
 import os
@@ -6,13 +10,16 @@ import pathlib
 import shutil
 import tempfile
 
+from tests import hurry
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
-  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+  os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count=8 {hurry.FLAGS}"
 )
 # Made by the first process of a session, and inherited by xdist's workers and every command.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="resnet_jax-")
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
   atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax

@@ -24,7 +24,7 @@ def source(tmp_path_factory, request):
   with pytest.MonkeyPatch.context() as patch:
     patch.chdir(request.config.rootpath)
     config = load_file("configs/resnet.py:depth=8,digits")
-    config.train.steps = 20
+    config.train.steps = 4
     path = tmp_path_factory.mktemp("source") / "run"
     resnet_jax.train_run(config, path)
   return path

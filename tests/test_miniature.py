@@ -1,6 +1,7 @@
 """launch/miniature.sh from photographs to a fine-tuned net, in a few steps on images made here."""
 
 import json
+import os
 import re
 import subprocess
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from resnet_jax import metrics
+from tests import hurry
 
 
 def photographs(root):
@@ -44,6 +46,7 @@ def test_miniature(repository, tmp_path):
     capture_output=True,
     text=True,
     cwd=repository,
+    env=os.environ | {"XLA_FLAGS": hurry.FLAGS},
   )
   assert done.returncode == 0, done.stderr
   assert "killed; going on" in done.stdout and "resuming at step" in done.stdout

@@ -16,7 +16,7 @@ def runs(tmp_path_factory, request):
   with pytest.MonkeyPatch.context() as patch:
     patch.chdir(request.config.rootpath)
     config = load_file("configs/resnet.py:depth=8,digits")
-  config.train.steps = 20
+  config.train.steps = 4
   for seed in range(2):
     config.seed = seed
     resnet_jax.train_run(config, root / str(seed))
@@ -33,9 +33,7 @@ def test_an_ensemble_averages_probabilities(runs, tmp_path, capsys):
   assert found.loss == pytest.approx(loss, rel=1e-5)
   wrong = int(np.sum(found.predictions != test.labels))
   out = capsys.readouterr().out
-  assert out.startswith(
-    f"step 20, 20: test error {100 * wrong / 360:.2f} % ({wrong} of 360), top-5"
-  )
+  assert out.startswith(f"step 4, 4: test error {100 * wrong / 360:.2f} % ({wrong} of 360), top-5")
   np.testing.assert_array_equal(np.load(tmp_path / "both.npz")["predictions"], found.predictions)
 
 

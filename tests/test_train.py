@@ -39,13 +39,13 @@ KILLS = int(os.environ.get("KILLS", 4))  # how often the run is killed
 KILLED = os.environ.get("KILLED", NET)
 
 
-def command(repository, workdir, *more, net=NET, out=None):
+def command(repository, workdir, *more, net=NET, out=None, **environment):
   flags = [f"--config={net}", f"--workdir={workdir}", *SHORT]
   return Command(
     "resnet_jax.main",
     *(*flags, *more),
     cwd=repository,
-    env=os.environ | {"XLA_FLAGS": ""},
+    env=os.environ | {"XLA_FLAGS": ""} | environment,
     out=out or tempfile.TemporaryFile(),
   )
 
@@ -428,13 +428,14 @@ def test_full_disk_keeps_the_last_good_checkpoint(tmp_path, repository, monkeypa
     pytest.skip("mounting a small tmpfs is not allowed here")
   try:
     monkeypatch.setenv("RESNET_JAX_DISK_PATIENCE", "2")
-    code, output = finish(command(repository, disk / "run"))
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(disk)}
+    code, output = finish(command(repository, disk / "run", **cache))
     assert code == 1
     assert re.search(r"needed and .* free\): missing are the checkpoint of step 60", output)
     assert "Traceback" not in output
     assert Checkpoints(disk / "run", print).steps()
     subprocess.run(["mount", "-o", "remount,size=40m", str(disk)], check=True)
-    code, output = finish(command(repository, disk / "run"))
+    code, output = finish(command(repository, disk / "run", **cache))
     assert code == 0, output
     assert "resuming at step" in output
   finally:

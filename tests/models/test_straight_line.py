@@ -16,7 +16,7 @@ from resnet_jax.config import default_config, load_file
 from resnet_jax.data import augment
 from resnet_jax.data.order import batch_indices
 from resnet_jax.errors import UserError
-from resnet_jax.models import layers
+from resnet_jax.models import layers, resnet
 from resnet_jax.models.resnet import REMAT, units_per_stage
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import AFTER_ADD, UNITS
@@ -74,7 +74,7 @@ def compare(config, size=4):
 
   def theirs(params):
     net = Net(config, params, stats, root)
-    logits = net.logits(x, units_per_stage(config))
+    logits = net.logits(x, resnet.units_per_stage(config))
     return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(4), labels]), net.new
 
   (loss, new), gradient = evaluate(jax.value_and_grad(ours, has_aux=True), params)
@@ -110,9 +110,16 @@ def combinations():
     yield *names, PATHS[sum(numbers) % len(PATHS)]
 
 
+def shorten(monkeypatch, *units):
+  """Nets of these stages alone: the later ones differ from the second in their width only."""
+  monkeypatch.setattr(resnet, "units_per_stage", lambda config: units)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("unit", "shortcut", "after_add", "path"), combinations())
 def test_combination(x64, monkeypatch, unit, shortcut, after_add, path):
+  """Every place of a unit: first of the net, where the shape changes, and two in a loop."""
+  shorten(monkeypatch, 1, 3)
   config = make(unit, shortcut, after_add, **take(path, monkeypatch))
   if shortcut == "none" and after_add in ("bn_after_add", "relu_before_add"):
     with pytest.raises(UserError, match="make no sense together"):
@@ -136,7 +143,7 @@ def test_evaluation_mode(x64, unit, shortcut, after_add):
   shapes = jax.eval_shape(model.init, jax.random.key(0), x)
   variables = {name: drawn(shapes[name], number) for number, name in enumerate(shapes)}
   net = Net(config, variables["params"], variables["batch_stats"], None, train=False)
-  ours, theirs = evaluate(model.apply, variables, x), net.logits(x, units_per_stage(config))
+  ours, theirs = evaluate(model.apply, variables, x), net.logits(x, resnet.units_per_stage(config))
   np.testing.assert_allclose(ours, theirs, rtol=1e-11)
 
 
@@ -167,7 +174,10 @@ def test_settings(x64, more):
     ("bottleneck", 50, "conv", "bn_after_add", {"remat": "unit"}),
   ],
 )
-def test_imagenet_nets(x64, unit, depth, shortcut, after_add, more):
+def test_imagenet_nets(x64, monkeypatch, unit, depth, shortcut, after_add, more):
+  """The first of each kind of unit whole, the others with two stages."""
+  if shortcut != "identity":
+    shorten(monkeypatch, 1, 3)
   more = {"family": "imagenet", "depth": depth, "projection": "B"} | more
   compare(make(unit, shortcut, after_add, **more), size=48 if unit == "bottleneck" else 16)
 
