@@ -27,7 +27,7 @@ from resnet_jax.errors import UserError
 
 KEPT = 3
 # Paths that Orbax and TensorStore, which build patterns and URLs on them, take literally.
-PLAIN = re.compile(r"(/(?!(gs|s3|az|hf)/)[\w.,+=:@-]+)*")
+PLAIN = re.compile(r"(?!/(gs|s3|az|hf)/)(/[\w.,+=@-]+)*")
 # What Orbax and TensorStore raise for a file that is missing, damaged or cannot be written.
 FAULTS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
