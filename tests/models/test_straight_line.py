@@ -17,7 +17,7 @@ from resnet_jax.data import augment
 from resnet_jax.data.order import batch_indices
 from resnet_jax.errors import UserError
 from resnet_jax.models import layers, resnet
-from resnet_jax.models.resnet import REMAT, units_per_stage
+from resnet_jax.models.resnet import REMAT
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import AFTER_ADD, UNITS
 from resnet_jax.setup import setup
