@@ -78,21 +78,21 @@ def test_a_terminal_has_a_bar_below_the_messages():
 NAMES = {"utf-8": ("caf\udce9 ± é", "caf\\udce9 ± é"), "ascii": ("caf\udce9 é", "caf\\udce9 \\xe9")}
 
 
-@pytest.fixture(params=NAMES)
-def strict(request, monkeypatch):
-  """A standard output of an encoding, a name for it, and how it stands there."""
-  stream = io.TextIOWrapper(io.BytesIO(), encoding=request.param, errors="strict")
+def strict(encoding, monkeypatch):
+  """Puts a standard output of an encoding in place; returns what has been printed to it."""
+  stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
   monkeypatch.setattr("sys.stdout", stream)
 
   def printed():
     stream.flush()
-    return stream.buffer.getvalue().decode(request.param)
+    return stream.buffer.getvalue().decode(encoding)
 
-  return *NAMES[request.param], printed
+  return printed
 
 
-def test_a_run_prints_names_that_the_terminal_cannot(strict):
-  name, escaped, printed = strict
+@pytest.mark.parametrize("encoding", NAMES)
+def test_a_run_prints_names_that_the_terminal_cannot(encoding, monkeypatch):
+  printed, (name, escaped) = strict(encoding, monkeypatch), NAMES[encoding]
   with Progress(1) as bar:
     bar.message(name)
     bar.warn(name)
@@ -101,8 +101,12 @@ def test_a_run_prints_names_that_the_terminal_cannot(strict):
   assert printed().splitlines() == [escaped, escaped, f"{escaped} ...", escaped]
 
 
-def test_commands_print_names_that_the_terminal_cannot(strict):
-  name, escaped, printed = strict
-  cli.escape_output()
-  print(name)
+@pytest.mark.parametrize("encoding", NAMES)
+def test_commands_print_names_that_the_terminal_cannot(encoding, monkeypatch):
+  printed, (name, escaped) = strict(encoding, monkeypatch), NAMES[encoding]
+  with pytest.raises(UnicodeEncodeError):
+    print(name, flush=True)
+  monkeypatch.setattr(cli.preemption, "leave_at_once", lambda: None)  # signals stay pytest's
+  monkeypatch.setattr(cli.app, "run", lambda *_, **__: print(name))
+  cli.run(lambda _: None, lambda argv: argv)
   assert printed() == f"{escaped}\n"

@@ -151,6 +151,10 @@ def data_source(builder, config, key: str) -> Any:
       f"config.data.name={config.name!r} in {builder.data_dir} is not prepared as array_record; "
       "name another folder by --config.data.dir, or delete it and prepare it again"
     ) from None
+  except DAMAGE as error:
+    raise UserError(
+      f"config.data.name={config.name!r} in {builder.data_dir} is damaged: {_first_line(error)}"
+    ) from None
 
 
 def _check_split(builder, key: str, text: str) -> None:
@@ -161,7 +165,7 @@ def _check_split(builder, key: str, text: str) -> None:
   sizes = {part: known.num_examples for part, known in builder.info.splits.items()}
   try:
     found = tfds.core.ReadInstruction.from_spec(text).to_absolute(builder.info.splits)
-  except Exception as error:  # ValueError, NotImplementedError, what it makes of an AssertionError
+  except (*_UNUSABLE, NotImplementedError, KeyError, RuntimeError) as error:
     raise splits.wrong(key, text, sizes, _last_line(error)) from None
   spans = [
     (part.splitname, part.from_ or 0, sizes[part.splitname] if part.to is None else part.to)
