@@ -142,6 +142,7 @@ def cifar(monkeypatch):
   return images
 
 
+@pytest.mark.slow
 def test_a_cifar_net_goes_on_with_photographs(
   colour, photographs, cifar, repository, monkeypatch, tmp_path, capsys
 ):

@@ -140,8 +140,9 @@ def _torch(path: pathlib.Path, ema: bool) -> Contents:
   except ImportError:
     raise UserError(f"reading {path} needs PyTorch: pip install -e '.[torch]'") from None
   try:
-    with warnings.catch_warnings(action="ignore"):  # whatever is wrong is told as one line
-      found = torch.load(path, map_location="cpu", weights_only=True)
+    # Whatever is wrong is told as one line; of a path torch.load would heed the ending.
+    with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
+      found = torch.load(file, map_location="cpu", weights_only=True)
   except pickle.UnpicklingError as error:
     raise _refused(path, error) from None
   except Exception as error:  # as above

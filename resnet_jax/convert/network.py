@@ -131,12 +131,12 @@ def check(config: Any) -> None:
   """Raises a UserError for a config that names no net, or one that others have no names for."""
   config_lib.check(config)
   model = config.model
-  expected = {"shortcut": ("identity",), "after_add": ("original",)}
-  of_family = {
-    "imagenet": {"projection": ("B",)},
-    "cifar": {"projection": ("A", "B"), "unit": ("basic",)},
-  }
-  for key, values in (expected | of_family.get(model.family, {})).items():
+  expected: dict[str, tuple[str, ...]] = {"shortcut": ("identity",), "after_add": ("original",)}
+  if model.family == "cifar":
+    expected |= {"projection": ("A", "B"), "unit": ("basic",)}
+  else:
+    expected |= {"projection": ("B",)}
+  for key, values in expected.items():
     if model[key] not in values:
       raise UserError(
         f"config.model.{key}={model[key]!r}: others have names for the layers of imagenet nets "

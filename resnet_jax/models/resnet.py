@@ -67,7 +67,7 @@ class ResNet(nn.Module):
 
   Attributes:
     config: `config.model`, frozen.
-    classes: how many the classifier tells apart.
+    classes: how many the classifier tells apart; 0 for weights that came without one.
     frozen: parts (stem, stage1 ...) that are used as they are while the others train: with their
       running statistics, and without a gradient.
   """
@@ -94,9 +94,10 @@ class ResNet(nn.Module):
       x = nn.relu(x)
     dtype = master_dtype(x.dtype)
     x = x.astype(dtype).mean((1, 2))
+    of_a_backbone = nn.initializers.zeros  # for no class, which has no scale
     return nn.Dense(
       self.classes,
-      kernel_init=classifier_kernel(config.init),
+      kernel_init=classifier_kernel(config.init) if self.classes else of_a_backbone,
       bias_init=classifier_bias(config.init, x.shape[-1]),
       dtype=dtype,
       param_dtype=dtype,
