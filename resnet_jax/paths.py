@@ -20,9 +20,7 @@ def expand(path: str | os.PathLike, name: str) -> str:
   expanded = os.path.expanduser(given)
   if given.startswith("~") and expanded == given:
     user = given.split("/")[0]
-    raise UserError(
-      f"{name}={given}: there is no home folder {user}; write ./{given} if it is here"
-    )
+    raise UserError(f"{name}={given}: no user has the home {user}; write ./{given} if it is here")
   return expanded
 
 
