@@ -35,6 +35,7 @@ def test_an_unknown_net_is_refused(repository):
   assert done.stderr.startswith("error: the net 'resnet21' is unknown; choose from resnet20, ")
 
 
+@pytest.mark.slow
 def test_memory(repository, tmp_path):
   path = tmp_path / "memory.json"
   # Memory is planned before XLA's backend begins, whose work is not needed then.

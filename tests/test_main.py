@@ -231,5 +231,5 @@ def test_a_signal_before_the_first_step_asks_to_be_run_again(tmp_path, repositor
 
 def short():
   config = load_file("configs/resnet.py:depth=8,digits")
-  config.train.steps = 2
+  config.train.steps = 4
   return config

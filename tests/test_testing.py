@@ -47,7 +47,7 @@ def test_precise_bn_changes_the_statistics_of_the_test_alone(runs):
 def test_what_cannot_be_tested(runs, tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   config = load_file("configs/resnet.py:depth=8,digits")
-  config.data.test_split, config.train.steps = "test[:100]", 2
+  config.data.test_split, config.train.steps = "test[:100]", 4
   resnet_jax.train_run(config, tmp_path / "other")
   refused = [
     ([runs[0], tmp_path / "other"], testing.Test(), "is tested on 100 examples of 10 classes of"),

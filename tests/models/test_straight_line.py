@@ -157,7 +157,8 @@ def test_evaluation_mode(x64, unit, shortcut, after_add):
     {"remat": "unit", "unroll": 5},
   ],
 )
-def test_settings(x64, more):
+def test_settings(x64, monkeypatch, more):
+  shorten(monkeypatch, 1, 3)
   plain = {"unit": "basic", "shortcut": "identity", "after_add": "original"}
   compare(make(**plain | more), size=8)
 
@@ -184,6 +185,7 @@ def test_imagenet_nets(x64, monkeypatch, unit, depth, shortcut, after_add, more)
 
 @pytest.mark.parametrize("path", PATHS)
 def test_path(x64, monkeypatch, path):
+  shorten(monkeypatch, 1, 3)
   plain = {"unit": "bottleneck", "shortcut": "identity", "after_add": "full_preact"}
   compare(make(**plain | take(path, monkeypatch)))
 
