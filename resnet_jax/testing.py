@@ -62,8 +62,8 @@ def evaluate(
   first = setup_lib.setup(runs[0].config)
   for run in runs[1:]:
     _restore(run, first)  # what is wrong with one is found before any is tested
-  scores, steps = evaluation.Scores(first.dataset.test_examples, len(_classes(first))), []
-  told = set[str]()
+  scores = evaluation.Scores(first.dataset.test_examples, len(_classes(first)))
+  steps, told = list[int](), set[str]()
   for run in runs:
     setup = setup_lib.setup(run.config) if steps else first
     _tell(setup.dataset.notes, told)
