@@ -164,13 +164,13 @@ class Checkpoints:
     """Waits until what was begun is on the disk, or has failed."""
     if self._saving is None:
       return
-    (step, *saved), self._saving = self._saving, None
+    (step, shapes, digest), self._saving = self._saving, None
     try:
       self.manager.wait_until_finished()
       self.manager.check_for_errors()
       self._check()  # it may have been saved to what is in the folder's place
       with _quietly():
-        self._verify(step, *saved)
+        self._verify(step, shapes, digest)
       self.last_good, self.failure = step, None
     except FAULTS as error:
       self._failed(step, error)

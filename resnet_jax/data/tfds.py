@@ -204,7 +204,8 @@ def _decoded(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
   Grey, palette and CMYK become RGB, or any of them grey; alpha is dropped, or all opaque; 16 bits
   become 8.
   """
-  with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
+  with Image.open(io.BytesIO(encoded), formats=_FORMATS) as opened:
+    image: Image.Image = opened
     if image.size != (shape[1], shape[0]):
       raise ValueError(f"it has {image.width} x {image.height} pixels")
     if image.mode.startswith("I"):  # 16 bits, which convert() would clip
