@@ -151,8 +151,9 @@ class Net:
     if imagenet:
       x = max_pool(x, (1, 1) if c.pool_padding == "both" else (0, 1))
     number = 0
-    for stage, width in enumerate((64, 128, 256, 512) if imagenet else (16, 32, 64)):
-      for unit in range(units[stage]):
+    widths = (64, 128, 256, 512) if imagenet else (16, 32, 64)
+    for stage, (width, count) in enumerate(zip(widths, units, strict=False)):  # or the first stages
+      for unit in range(count):
         first = unit == 0
         path = (f"stage{stage + 1}", *(("first",) if first else ("rest", unit - 1)))
         where = "first unit" if number == 0 else "shape changes" if first else "inside"

@@ -223,12 +223,14 @@ def librarys():
     return second_derivatives(forward_over_reverse, "none")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", REMAT)
 def test_second_derivatives(x64, librarys, remat):
   found, v = second_derivatives(products, remat)
   check(found, librarys, v)
 
 
+@pytest.mark.slow
 def test_steps_of_a_float64_run(repository, monkeypatch, x64):
   """Images, loss, gradient, weight decay, momentum and rate are the run's and are written here."""
   monkeypatch.chdir(repository)
