@@ -6,12 +6,8 @@ imports nothing of JAX, so that config files stay cheap to read.
 
 import difflib
 import functools
-import importlib.util
 import json
 import math
-import pathlib
-import re
-import types
 from collections.abc import Iterable
 from typing import Any
 
@@ -295,22 +291,6 @@ def unknown_key(key: str) -> UserError:
   return UserError(f"config.{key} is unknown{hint}")
 
 
-# What a file is that has a function, and which command takes it.
-_FILES = {
-  "get_config": ("a config file of one run", "resnet_jax.main"),
-  "get_sweep": ("a sweep file", "resnet_jax.sweep"),
-}
-
-
-def refuse_other_kind(path: pathlib.Path, spec: str, function: str) -> None:
-  """Raises a UserError for a sweep file where a config file is asked for, and the reverse."""
-  text = path.read_text(errors="replace")
-  there = [name for name in _FILES if re.search(rf"\b{name}\b", text)]
-  if there and function not in there:
-    kind, command = _FILES[there[0]]
-    raise UserError(f"{spec} is {kind}; run it by python -m {command} --config={spec}")
-
-
 def load_file(spec: str) -> ml_collections.ConfigDict:
   """The config of a file, as `--config` takes it: `path.py` or `path.py:argument`.
 
@@ -320,27 +300,7 @@ def load_file(spec: str) -> ml_collections.ConfigDict:
   Raises:
     UserError: there is no such file, or it has no `get_config`.
   """
-  return call_file(spec, "get_config")[1]
-
-
-def call_file(spec: str, function: str) -> tuple[types.ModuleType, Any]:
-  """The module of a config or sweep file, and what its function returns for the argument.
-
-  Raises:
-    UserError: there is no such file, or it has no such function.
-  """
-  path, _, argument = spec.partition(":")
-  found = config_files.find(path)
-  refuse_other_kind(found, spec, function)
-  module_spec = importlib.util.spec_from_file_location("config_file", found)
-  assert module_spec and module_spec.loader
-  module = importlib.util.module_from_spec(module_spec)
-  with config_files.importable(found):
-    module_spec.loader.exec_module(module)
-    if not hasattr(module, function):
-      raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
-    call = getattr(module, function)
-    return module, call(argument) if argument else call()
+  return config_files.call(spec, "get_config")[1]
 
 
 def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -8,14 +8,21 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import re
 import sys
 import types
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
+from typing import Any
 
 from resnet_jax.errors import UserError
 
 NAME = "configs"
+# What a file is that has a function, and which command takes it.
+_FILES = {
+  "get_config": ("a config file of one run", "resnet_jax.main"),
+  "get_sweep": ("a sweep file", "resnet_jax.sweep"),
+}
 
 
 def packaged() -> pathlib.Path:
@@ -88,3 +95,32 @@ def _import(path: pathlib.Path) -> None:
   sys.modules[NAME] = module
   if spec.loader:
     spec.loader.exec_module(module)
+
+
+def call(spec: str, function: str) -> tuple[types.ModuleType, Any]:
+  """The module of a config or sweep file, and what its function returns for the argument.
+
+  Raises:
+    UserError: there is no such file, or it has no such function.
+  """
+  path, _, argument = spec.partition(":")
+  found = find(path)
+  _refuse_other_kind(found, spec, function)
+  module_spec = importlib.util.spec_from_file_location("config_file", found)
+  assert module_spec and module_spec.loader
+  module = importlib.util.module_from_spec(module_spec)
+  with importable(found):
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, function):
+      raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
+    get = getattr(module, function)
+    return module, get(argument) if argument else get()
+
+
+def _refuse_other_kind(path: pathlib.Path, spec: str, function: str) -> None:
+  """Raises a UserError for a sweep file where a config file is asked for, and the reverse."""
+  text = path.read_text(errors="replace")
+  there = [name for name in _FILES if re.search(rf"\b{name}\b", text)]
+  if there and function not in there:
+    kind, command = _FILES[there[0]]
+    raise UserError(f"{spec} is {kind}; run it by python -m {command} --config={spec}")

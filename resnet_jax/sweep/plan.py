@@ -17,7 +17,7 @@ from typing import Any
 import ml_collections
 
 from resnet_jax import config as config_lib
-from resnet_jax import errors, metrics, workdir
+from resnet_jax import config_files, errors, metrics, workdir
 from resnet_jax.errors import UserError
 from resnet_jax.sweep import rows
 
@@ -158,7 +158,7 @@ def read(spec: str, settings: Mapping[str, Any], seeds: int | None = None) -> Pl
 def _call(spec: str) -> tuple[types.ModuleType, rows.Sweep]:
   """The module of a sweep file, and its sweep."""
   try:
-    module, sweep = config_lib.call_file(spec, "get_sweep")
+    module, sweep = config_files.call(spec, "get_sweep")
   except UserError:
     raise
   except Exception as error:  # whatever a file may raise
