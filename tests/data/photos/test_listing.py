@@ -208,6 +208,7 @@ def stop(*_, **__):
 
 def test_training_says_it(root, run_config, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(train, "Loop", stop)
+  monkeypatch.setattr(train, "refuse_idle", lambda _: None)  # batches of 8 of three photographs
   for change, lines in ((None, []), (others, [f"{root}/train: {TOLD}"])):
     if change:
       change(root)
@@ -217,7 +218,8 @@ def test_training_says_it(root, run_config, tmp_path, monkeypatch, capsys):
 
 
 def test_evaluation_says_it_once(root, run_config, monkeypatch, capsys):
-  monkeypatch.setattr(api, "own_config", lambda _: run_config)
+  monkeypatch.setattr(api, "own_config", lambda *_: run_config)
+  monkeypatch.setattr(testing, "_restore", lambda *_: None)
   monkeypatch.setattr(testing, "_score", lambda *_: 1)
   monkeypatch.setattr(testing.evaluation, "summarize", stop)
   for change, lines in ((None, []), (others, [f"{root}/train: {TOLD}"])):
