@@ -245,7 +245,10 @@ def test_a_page_of_one_group_has_nothing_of_the_others(tmp_path):
 @pytest.mark.parametrize(
   ("rows", "message"),
   [
-    (GROUPS, "--group='brich' is unknown; did you mean 'birch'? choose from birch, larch"),
+    (
+      GROUPS,
+      "--group='brich' is unknown; did you mean 'birch' or 'larch'? choose from birch, larch",
+    ),
     (ROWS, "--group='brich': the rows of this sweep have no groups"),
   ],
 )
