@@ -39,10 +39,10 @@ def backbone(weights):
   return path
 
 
-def said(path, used=97):
+def said(path, used=67):
   """What every command says of a weights file first."""
   return (
-    f"{path.name}: CIFAR net of 20 layers, basic units, projection A, normalized by imagenet; "
+    f"{path.name}: CIFAR net of 14 layers, basic units, projection A, normalized by imagenet; "
     f"{used} tensors used, 0 unused; assumed: the normalization (convert --normalize) and zeros "
     "padded on both sides (convert --padding)"
   )
@@ -118,7 +118,7 @@ def test_features(weights, backbone, photographs, repository, tmp_path, stage, s
     "broken.jpg: the JPEG breaks off before its pixels\n"
   )
   assert text.splitlines() == [
-    said(model, 97 if stage else 95),
+    said(model, 67 if stage else 65),
     f"{out}: {stage or 'stage3'} of 4 photographs, {shape[0]}",
   ]
   found = np.load(out)
