@@ -130,9 +130,10 @@ def own_config(directory: str | os.PathLike, given: Any = None) -> Any:
   Raises:
     UserError: there is no run.
   """
-  own = workdir_lib.read_config(pathlib.Path(paths.expand(directory, "--workdir")), given)
+  path = pathlib.Path(paths.expand(directory, "--workdir"))
+  own = workdir_lib.read_config(path, given)
   if own is None:
-    raise UserError(f"--workdir={directory} holds no run")
+    raise UserError(f"--workdir={path} holds no run")
   return own
 
 

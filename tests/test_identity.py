@@ -279,9 +279,8 @@ def photographs(tmp_path):
   checkpoints.settle()
   checkpoints.close()
   metrics.write_json(folder / "config.json", to_json(config))
-  metrics.write_json(
-    folder / "result.json", {"data": {"shape": [32, 32, 3], "classes": ["ant", "bee"]}}
-  )
+  known = {"shape": [32, 32, 3], "classes": ["ant", "bee"], "fingerprint": position["data"]}
+  metrics.write_json(folder / "result.json", {"data": known})
   return folder, config, tmp_path / "photos"
 
 

@@ -93,7 +93,7 @@ def test_a_float64_run_is_loaded_with_its_constants(repository, monkeypatch, tmp
   run = setup.setup(config)
   restored = run.dataset.info, run.task, run.template, {"step": 0, "data": run.dataset.fingerprint}
   monkeypatch.setattr(api, "restore", lambda *_: restored)
-  monkeypatch.setattr(api, "own_config", lambda _: config)
+  monkeypatch.setattr(api, "own_config", lambda *_: config)
   loaded = api.load_run(tmp_path)
   for mine, theirs in zip(loaded.normalization, run.normalization, strict=True):
     assert mine.dtype == jnp.float64
