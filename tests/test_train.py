@@ -22,6 +22,7 @@ from resnet_jax import data, evaluation, metrics, progress, seeds, train, workdi
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.config import load_file
 from resnet_jax.errors import Diverged, UserError
+from tests.many import python
 from tests.warm import Command
 
 NET = "configs/resnet.py:depth=8,digits"
@@ -304,10 +305,10 @@ def test_output_that_nobody_takes_does_not_stop_a_run(tmp_path, repository):
     process = command(repository, tmp_path / "full", out=full)
     process.wait(timeout=300)
   assert json.loads((tmp_path / "full" / "result.json").read_text())["status"] == "done"
-  reader, writer = os.pipe()
-  with open(writer, "w") as closed:
-    process = command(repository, tmp_path / "closed", out=closed)
-  os.close(reader)
+  flags = [f"--config={NET}", f"--workdir={tmp_path / 'closed'}", *SHORT]
+  environment = os.environ | {"XLA_FLAGS": ""}
+  process = python("resnet_jax.main", *flags, env=environment, out=subprocess.PIPE)
+  process.stdout.close()
   assert process.wait(timeout=300) == 0
 
 
