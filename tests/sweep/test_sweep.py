@@ -134,7 +134,8 @@ def test_stopped_it_saves_and_finished_runs_are_not_run_again(tmp_path, sweep):
 
 @pytest.mark.slow
 def test_a_row_that_diverges_is_a_result_and_one_that_fails_leaves_the_others(tmp_path, sweep):
-  rows = 'row("huge", {"data.batch_size": 2_000_000}), row("wild", {"optim.learning_rate": 1e30})'
+  rows = 'row("huge", {"data.batch_size": 2_000_000}), '
+  rows += 'row("wild", {"optim.warmup_learning_rate": 1e30})'
   (tmp_path / "odd.py").write_text(SWEEP.replace('row("conv", {"model.shortcut": "conv"})', rows))
   flags = ["--jobs=2", "--seeds=1", "--config.train.steps=60"]
   code, output = finish(sweep(tmp_path / "w", *flags, config=tmp_path / "odd.py"))
