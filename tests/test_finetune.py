@@ -10,8 +10,8 @@ from safetensors.numpy import load_file as load_tensors
 from safetensors.numpy import save_file
 
 import resnet_jax
-from resnet_jax import api, convert, data, finetune, metrics, models, setup, steps, workdir
-from resnet_jax.config import default_config, load_file, to_json
+from resnet_jax import api, convert, data, finetune, models, setup, steps, workdir
+from resnet_jax.config import default_config, load_file
 from resnet_jax.convert import runs
 from resnet_jax.data import augment
 from resnet_jax.data.photos import dataset as photos
@@ -107,10 +107,8 @@ def colour(tmp_path_factory):
   )
   weights = path.parent / "weights.safetensors"
   save_file(convert.tensors_of(config, variables)[0], weights)
-  config.data.normalize = "imagenet"
-  runs.write(path, weights, config, variables)
   config.data.normalize = "pixel_mean"
-  metrics.write_json(path / "config.json", to_json(config))
+  runs.write(path, weights, config, variables)
   return path
 
 
