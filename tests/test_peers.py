@@ -208,22 +208,33 @@ def lost_in_an_evaluation(tmp_path):
   return running
 
 
-@pytest.mark.slow
-def test_one_that_is_lost_or_hangs_brings_the_other_down_by_name(tmp_path):
-  """All are begun before one is waited for: each takes half a minute or more to be noticed."""
+def brought_down(running, number):
+  """The other process ends by itself, with the name of the one that is lost."""
   with contextlib.ExitStack() as stack:
-    begin = lambda which, *how: (running := which(tmp_path, *how), stack.callback(running.kill))[0]
-    stuck = begin(hangs)
-    gone = {0: begin(lost, 0, "SIGKILL"), 1: begin(lost, 1, "SIGKILL")}
-    stopped = {0: begin(lost, 0, "SIGSTOP"), 1: begin(lost, 1, "SIGSTOP")}
-    untested = {1: begin(lost_in_an_evaluation)}
-    for number, running in (*gone.items(), *stopped.items(), *untested.items()):
-      assert running.all[1 - number].wait(120) == 75
-      name = rf"error: process {number} of 2 \(host \S+\).*run it again"
-      assert re.search(name, running.said(1 - number))
-    assert stuck.codes(120) == [75, 75]
-    name = r"process \d of 2 \(host \S+\) has been reading photographs for over 60 s"
-    assert re.search(name, stuck.said(0) + stuck.said(1))
+    stack.callback(running.kill)
+    assert running.all[1 - number].wait(120) == 75
+    name = rf"error: process {number} of 2 \(host \S+\).*run it again"
+    assert re.search(name, running.said(1 - number))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_that_is_lost_brings_the_other_down_by_name(tmp_path, number, how):
+  brought_down(lost(tmp_path, number, how), number)
+
+
+@pytest.mark.slow
+def test_one_that_is_lost_in_an_evaluation_brings_the_other_down_by_name(tmp_path):
+  brought_down(lost_in_an_evaluation(tmp_path), 1)
+
+
+@pytest.mark.slow
+def test_one_that_hangs_brings_all_down_by_name(tmp_path):
+  stuck = hangs(tmp_path)
+  assert stuck.codes(120) == [75, 75]
+  name = r"process \d of 2 \(host \S+\) has been reading photographs for over 60 s"
+  assert re.search(name, stuck.said(0) + stuck.said(1))
 
 
 def test_what_one_alone_finds_wrong_ends_all_with_its_words(tmp_path):
