@@ -25,7 +25,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 import jax
 import pytest
 
-# What `pytest -m quick` runs, under a minute of one core: of every area what is fast. Single tests
+# What `pytest -m quick` runs: of every area what is fast. Single tests
 # are named where the others of their module are not.
 QUICK = {
   "convert/test_caffe.py",
