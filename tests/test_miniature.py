@@ -16,7 +16,7 @@ from tests import hurry
 def photographs(root):
   """Two classes, of horizontal and of vertical stripes, in several shapes."""
   random = np.random.default_rng(0)
-  for split, count in (("train", 10), ("val", 3)):
+  for split, count in (("train", 16), ("val", 3)):
     for label in ("lying", "standing"):
       (root / split / label).mkdir(parents=True)
       for number in range(count):

@@ -241,4 +241,4 @@ def test_seeds_that_cannot_share_the_devices_say_so(tmp_path, sweep):
   code, output = finish(sweep(tmp_path / "w", "--together"))
   assert code == 2
   failed = output.partition("4 runs failed")[2]
-  assert failed.count("--seeds=2: 1 devices cannot be shared equally by so many") == 4
+  assert failed.count("--seeds=2: 1 device cannot be shared equally by so many") == 4
