@@ -58,8 +58,8 @@ def child(given: dict[str, Any]) -> None:
   """The bare step or the peer, ready to take steps when told."""
   import ours
 
-  from resnet_jax.feed import MOST
-  from resnet_jax.train import DISPATCH_SECONDS
+  from resnet_jax.training.feed import MOST
+  from resnet_jax.training.train import DISPATCH_SECONDS
 
   spec, size = common.NETS[given["net"]]
   config = ours.config(spec, {"dtype": given["dtype"]})

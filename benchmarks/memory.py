@@ -27,7 +27,7 @@ def child(given: dict[str, Any]) -> None:
   import numpy as np
   import ours
 
-  from resnet_jax import steps
+  from resnet_jax.training import steps
 
   spec, size = common.NETS[given["net"]]
   config = ours.config(spec, {"remat": given["remat"], "dtype": given["dtype"]})

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from resnet_jax import compilation, models, optim, steps
+from resnet_jax import models
 from resnet_jax.config import load_file
 from resnet_jax.data import augment
-from resnet_jax.feed import MOST
+from resnet_jax.training import compilation, optim, steps
+from resnet_jax.training.feed import MOST
 
 CLASSES, EXAMPLES = 10, 1024
 

@@ -98,7 +98,8 @@ def count(net: str, group_size: int) -> list[int]:
   import jax
   import ours
 
-  from resnet_jax import mesh, steps
+  from resnet_jax.distributed import mesh
+  from resnet_jax.training import steps
 
   spec, size = common.NETS[net]
   config = ours.config(spec, {})

@@ -165,7 +165,7 @@ def checkpoints(given: argparse.Namespace) -> None:
   import jax
   import ours
 
-  from resnet_jax.checkpoint import Checkpoints
+  from resnet_jax.runs.checkpoint import Checkpoints
 
   spec, size = common.NETS[given.net]
   trainer = ours.Trainer(ours.config(spec, {"dtype": given.dtype}), size, given.batch)

@@ -21,8 +21,8 @@ def images_per_second(config, size: int, batch: int, devices: int, steps: int) -
   import numpy as np
   import ours
 
-  from resnet_jax import mesh as mesh_lib
-  from resnet_jax import steps as steps_lib
+  from resnet_jax.distributed import mesh as mesh_lib
+  from resnet_jax.training import steps as steps_lib
 
   mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("data",))
   task = ours.task(config, batch, mesh_lib.batched(mesh))

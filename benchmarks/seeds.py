@@ -33,9 +33,9 @@ def child(given: dict[str, Any]) -> None:
   import jax
   import numpy as np
 
-  from resnet_jax import compilation, feed, setup
   from resnet_jax import config as config_lib
-  from resnet_jax import steps as steps_lib
+  from resnet_jax.training import compilation, feed, setup
+  from resnet_jax.training import steps as steps_lib
 
   compilation.set_up()
   run = setup.setup(config_lib.load_file(given["config"]))

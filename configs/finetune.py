@@ -10,8 +10,8 @@ photographs.
 """
 
 from configs import common
-from resnet_jax import finetune
 from resnet_jax.errors import UserError
+from resnet_jax.training import finetune
 
 
 def get_config(argument: str = ""):

@@ -23,7 +23,7 @@ _PUBLIC = {
   "load_data": ("data", "load"),
   "load_run": ("api", "load_run"),
   "shortcut": ("models", "shortcut"),
-  "train_run": ("train", "train"),
+  "train_run": ("training.train", "train"),
   "unit": ("models", "unit"),
 }
 __all__ = ["__version__", *_PUBLIC]

@@ -10,14 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import data, mesh, metrics, paths, steps
-from resnet_jax import setup as setup_lib
-from resnet_jax import workdir as workdir_lib
-from resnet_jax.checkpoint import Checkpoints
+from resnet_jax import data
+from resnet_jax.config import paths
 from resnet_jax.data import augment
+from resnet_jax.distributed import mesh
 from resnet_jax.errors import UserError
 from resnet_jax.models import ResNet
-from resnet_jax.progress import say
+from resnet_jax.runs import metrics
+from resnet_jax.runs import workdir as workdir_lib
+from resnet_jax.runs.checkpoint import Checkpoints
+from resnet_jax.runs.progress import say
+from resnet_jax.training import setup as setup_lib
+from resnet_jax.training import steps
 
 
 class Run(NamedTuple):

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from absl import flags, logging
 
-from resnet_jax import cli, compilation
+from resnet_jax import cli
 from resnet_jax.errors import UserError
+from resnet_jax.training import compilation
 
 _MODEL = flags.DEFINE_string("model", None, "A run's folder or a weights file.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "Of a run: last, best or a step.")

@@ -9,9 +9,10 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from resnet_jax import paths, preemption
+from resnet_jax.config import paths
+from resnet_jax.distributed import preemption
 from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
-from resnet_jax.progress import BestEffort
+from resnet_jax.runs.progress import BestEffort
 
 
 def refuse(error: object) -> NoReturn:

@@ -10,8 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from resnet_jax import data, models, setup
+from resnet_jax import data, models
 from resnet_jax.config import check
+from resnet_jax.training import setup
 
 # The primitives that apply a kernel: the library's, and those of `models.layers` on a CPU.
 PRODUCTS = ("conv_general_dilated", "dot_general", "convolution", "product")

@@ -18,9 +18,12 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from resnet_jax import cli, compilation, paths, values, workdir
+from resnet_jax import cli
 from resnet_jax import config as config_lib
+from resnet_jax.config import paths, values
 from resnet_jax.errors import Diverged, UserError
+from resnet_jax.runs import workdir
+from resnet_jax.training import compilation
 
 
 class _ConfigFile(flags.ArgumentParser):
@@ -161,7 +164,7 @@ def _config():
 def _start() -> None:
   if _alone():
     cli.announce("importing JAX and reading the data")
-  from resnet_jax import mesh
+  from resnet_jax.distributed import mesh
 
   compilation.set_up()
   mesh.start(_COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value, _DEVICES.value)
@@ -174,7 +177,7 @@ def _alone() -> bool:
 
 
 def _train(config) -> None:
-  from resnet_jax import seeds, train
+  from resnet_jax.training import seeds, train
 
   if _SEEDS.value is None:
     train.train(config, str(_WORKDIR.value), profile=_PROFILE.value)
@@ -185,15 +188,16 @@ def _train(config) -> None:
 
 
 def _evaluate(config) -> None:
-  from resnet_jax import peers, testing
+  from resnet_jax import evaluate
+  from resnet_jax.distributed import processes
 
-  with peers.Lookout():
-    testing.evaluate(
+  with processes.Lookout():
+    evaluate.evaluate(
       config,
       [str(_WORKDIR.value), *_ENSEMBLE.value],
       _CHECKPOINT.value,
       _PREDICTIONS.value,
-      testing.Test(_TEST.value, _PRECISE_BN.value),
+      evaluate.Test(_TEST.value, _PRECISE_BN.value),
     )
 
 

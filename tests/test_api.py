@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import resnet_jax
-from resnet_jax import api, data, setup
+from resnet_jax import api, data
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import UNITS
 from resnet_jax.sweep import plan
+from resnet_jax.training import setup
 
 
 @pytest.fixture

@@ -28,9 +28,7 @@ def test_the_package_lists_its_commands(monkeypatch, capsys, argument, code, str
   ("module", "flags"),
   [
     ("train", ""),
-    ("seeds", "--seeds=2 "),
-    ("testing", "--mode=eval "),
-    ("evaluation", "--mode=eval "),
+    ("evaluate", "--mode=eval "),
     ("describe", "--mode=describe "),
   ],
 )

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import pytest
 
 from resnet_jax import config as config_lib
-from resnet_jax import describe, setup
+from resnet_jax import describe
 from resnet_jax.config import load_file
 from resnet_jax.errors import UserError
+from resnet_jax.training import setup
 
 FILES = sorted(
   path

@@ -3,7 +3,7 @@
 import pytest
 
 from resnet_jax import errors
-from resnet_jax.unread import AFTER_ADD, SHORTCUTS
+from resnet_jax.config.unread import AFTER_ADD, SHORTCUTS
 
 
 @pytest.mark.parametrize(

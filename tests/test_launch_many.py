@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from resnet_jax import metrics
+from resnet_jax.runs import metrics
 from tests.many import Processes, free_port
 from tests.sweep import test_slurm
 from tests.sweep.test_slurm import cluster  # noqa: F401  a fixture

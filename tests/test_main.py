@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from resnet_jax import metrics, train
 from resnet_jax.config import default_config, load_file, to_json
+from resnet_jax.runs import metrics
+from resnet_jax.training import train
 from tests.warm import Command
 
 NET = "--config=configs/resnet.py:depth=8,digits"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_jax import metrics
+from resnet_jax.runs import metrics
 from tests import hurry
 
 

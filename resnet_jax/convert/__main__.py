@@ -18,9 +18,10 @@ from typing import Any
 
 from absl import flags, logging
 
-from resnet_jax import cli, compilation, convert
+from resnet_jax import cli, convert
 from resnet_jax import config as config_lib
 from resnet_jax.errors import UserError
+from resnet_jax.training import compilation
 
 _WEIGHTS = flags.DEFINE_string(
   "weights",

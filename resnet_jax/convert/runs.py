@@ -8,10 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from resnet_jax import api, convert, data, mesh, metrics, record, setup, workdir
+from resnet_jax import api, convert, data
 from resnet_jax import config as config_lib
-from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.distributed import mesh
 from resnet_jax.errors import UserError
+from resnet_jax.runs import metrics, record, workdir
+from resnet_jax.runs.checkpoint import Checkpoints
+from resnet_jax.training import setup
 
 
 def write(

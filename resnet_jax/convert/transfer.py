@@ -5,8 +5,9 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from resnet_jax import api, convert, workdir
+from resnet_jax import api, convert
 from resnet_jax.convert import about, network, runs
+from resnet_jax.runs import workdir
 
 
 def bring(weights: pathlib.Path, path: pathlib.Path, config: Any, **options: Any) -> None:

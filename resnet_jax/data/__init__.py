@@ -7,8 +7,7 @@ which differ in size, as they are needed.
 
 from typing import Any
 
-from resnet_jax import paths
-from resnet_jax.config import default_config
+from resnet_jax.config import default_config, paths
 from resnet_jax.data import digits, imagenet
 from resnet_jax.data.dataset import Dataset, Info, Split, describe
 from resnet_jax.errors import UserError

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from resnet_jax.paper import OTHERS
-from resnet_jax.report import depth, facts, figures, statistics, tables
+from resnet_jax.report import depth, facts, figures, paired, tables
 from resnet_jax.report.page import Block, Code, Section, Text
 from resnet_jax.report.read import Row, Sweep, flags
 from resnet_jax.report.style import Style, styles
@@ -19,7 +19,7 @@ METHOD = (
 )
 INTERVAL = (
   "A difference is the row's mean error less the base row's, over the seeds that both have done. "
-  f"Its 95 % interval is a percentile bootstrap of {statistics.RESAMPLES:,} resamples with a fixed "
+  f"Its 95 % interval is a percentile bootstrap of {paired.RESAMPLES:,} resamples with a fixed "
   "seed, in which seeds and test images are drawn independently with replacement, the two rows "
   "paired by seed and by image. It is bold where the interval leaves out zero. With few seeds, "
   "how much they vary is known only roughly, and the interval may be too narrow."

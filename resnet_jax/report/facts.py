@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from resnet_jax import paper
-from resnet_jax.report import statistics
+from resnet_jax.report import paired
 from resnet_jax.report.read import Group, Row, Run, Sweep, Tested, flags
 
 
@@ -29,7 +29,7 @@ def all_data(rows: Iterable[Row]) -> list[str]:
 
 
 @functools.cache
-def difference(row: Row, base: Row) -> statistics.Difference | None:
+def difference(row: Row, base: Row) -> paired.Difference | None:
   """Of the row's mean error to the base row's, over the seeds whose predictions both have."""
   if row is base:
     return None
@@ -40,7 +40,7 @@ def difference(row: Row, base: Row) -> statistics.Difference | None:
   pairs = [(ours[seed], theirs[seed]) for seed in seeds]
   if not all(_alike(pairs[0][0], tested) for pair in pairs for tested in pair):
     return None  # not the same test set
-  return statistics.difference(
+  return paired.difference(
     np.stack([tested.wrong for tested, _ in pairs]), np.stack([tested.wrong for _, tested in pairs])
   )
 
@@ -58,7 +58,7 @@ def _alike(one: Tested, other: Tested) -> bool:
 
 def failed(row: Row) -> bool:
   """Whether the paper would print "fail": a median test error over 20 % on CIFAR-10."""
-  summary = statistics.summarize(row.values("test_error"))
+  summary = paired.summarize(row.values("test_error"))
   return row.data == "cifar10" and summary is not None and summary.median > paper.FAIL
 
 
@@ -124,7 +124,7 @@ def number_line(sweep: Sweep, group: Group, row: Row, run: Run) -> dict[str, Any
 
 def row_line(sweep: Sweep, group: Group, row: Row) -> dict[str, Any]:
   """A row as a line of rows.csv."""
-  summary = statistics.summarize(row.values("test_error"))
+  summary = paired.summarize(row.values("test_error"))
   compared = difference(row, group.base)
   entry = next(iter(published(row)), None)
   states = [run.status.state for run in row.runs]
@@ -181,5 +181,5 @@ def _named(prefix: str, values: Any, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _median(values: Sequence[float]) -> float | None:
-  summary = statistics.summarize(values)
+  summary = paired.summarize(values)
   return None if summary is None else summary.median

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import metrics
 from resnet_jax.errors import UserError
+from resnet_jax.runs import metrics
 from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.sweep import status as status_lib
 

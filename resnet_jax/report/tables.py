@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from resnet_jax import paper
-from resnet_jax.report import facts, statistics
+from resnet_jax.report import facts, paired
 from resnet_jax.report.page import Cell, Column, Table
 from resnet_jax.report.read import Group, Row, Sweep, flags
 from resnet_jax.report.style import Style
@@ -58,7 +58,7 @@ def _name(name: str, style: Style, note: str = "") -> Cell:
 def _ours(row: Row) -> list[Cell]:
   """Median, mean and deviation, seeds, and the training error and loss at the end."""
   seeds = Cell(f"{len(row.done)} of {len(row.runs)}")
-  summary = statistics.summarize(row.values("test_error"))
+  summary = paired.summarize(row.values("test_error"))
   if summary is None:
     states = {run.status.state for run in row.runs}
     word = "diverged" if states == {"diverged"} else "–"
@@ -67,7 +67,7 @@ def _ours(row: Row) -> list[Cell]:
   median = Cell(f"{summary.median:.2f}", strong=True)
   if facts.failed(row):
     median = Cell("fail", f"{summary.median:.2f}", strong=True)
-  train, loss = (statistics.summarize(row.last("train", key)) for key in ("error", "loss"))
+  train, loss = (paired.summarize(row.last("train", key)) for key in ("error", "loss"))
   return [
     median,
     Cell(f"{summary.mean:.2f}{spread}"),
@@ -165,8 +165,8 @@ def timing(sweep: Sweep, styles: Mapping[str, Style]) -> Table:
 
 
 def _timing(row: Row) -> list[Cell]:
-  seconds = statistics.summarize(row.values("seconds"))
-  memory = statistics.summarize(
+  seconds = paired.summarize(row.values("seconds"))
+  memory = paired.summarize(
     [peak for run in row.done if (peak := run.result.get("peak_memory_bytes"))]
   )
   assert seconds

@@ -17,12 +17,15 @@ from typing import Any
 
 from absl import flags, logging
 
-from resnet_jax import cli, compilation, config_files, paths, workdir
+from resnet_jax import cli
 from resnet_jax import config as config_lib
+from resnet_jax.config import files, paths
 from resnet_jax.errors import UserError
+from resnet_jax.runs import workdir
 from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.sweep.devices import Slot
 from resnet_jax.sweep.plan import Run
+from resnet_jax.training import compilation
 
 EXIT_FAILED = 2
 
@@ -101,7 +104,7 @@ def _sweep(shared: dict[str, Any]) -> None:
     raise UserError("--config is missing: name a sweep, as --config=configs/sweeps/shortcuts.py")
   if not _WORKDIR.value:
     raise UserError("--workdir is missing: name the folder of the sweep, as --workdir=runs/mine")
-  config_files.find(_CONFIG.value.partition(":")[0])  # before it takes seconds
+  files.find(_CONFIG.value.partition(":")[0])  # before it takes seconds
   cli.announce(f"reading {_CONFIG.value} and checking every row")
   import jax
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from resnet_jax import describe, feed, setup, steps
-from resnet_jax.progress import clock
+from resnet_jax import describe
+from resnet_jax.runs.progress import clock
 from resnet_jax.sweep.plan import Run
+from resnet_jax.training import feed, setup, steps
 
 STEPS = 10  # timed at most, after the first
 SECONDS = 3.0

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 
-from resnet_jax import metrics
 from resnet_jax.errors import EXIT_PREEMPTED
+from resnet_jax.runs import metrics
 from resnet_jax.sweep import status
 from resnet_jax.sweep.devices import Slot
 from resnet_jax.sweep.plan import Run

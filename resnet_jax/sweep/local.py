@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from resnet_jax.distributed.preemption import StopRequest
 from resnet_jax.errors import Preempted
-from resnet_jax.preemption import StopRequest
 from resnet_jax.sweep import execute, status
 from resnet_jax.sweep.devices import Slot
 from resnet_jax.sweep.plan import Run

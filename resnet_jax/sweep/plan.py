@@ -17,8 +17,10 @@ from typing import Any
 import ml_collections
 
 from resnet_jax import config as config_lib
-from resnet_jax import config_files, errors, metrics, workdir
+from resnet_jax import errors
+from resnet_jax.config import files
 from resnet_jax.errors import UserError
+from resnet_jax.runs import metrics, workdir
 from resnet_jax.sweep import rows
 
 # Of a sweep that goes on. Its length may not: rows are compared over one budget.
@@ -158,7 +160,7 @@ def read(spec: str, settings: Mapping[str, Any], seeds: int | None = None) -> Pl
 def _call(spec: str) -> tuple[types.ModuleType, rows.Sweep]:
   """The module of a sweep file, and its sweep."""
   try:
-    module, sweep = config_files.call(spec, "get_sweep")
+    module, sweep = files.call(spec, "get_sweep")
   except UserError:
     raise
   except Exception as error:  # whatever a file may raise
@@ -201,7 +203,7 @@ def check(plan: Plan, folder: pathlib.Path) -> dict[Run, ml_collections.ConfigDi
   Raises:
     UserError: a row's config cannot work, or the folder holds something else.
   """
-  from resnet_jax import setup
+  from resnet_jax.training import setup
 
   _refuse_other_sweep(plan, folder)
   configs = {}

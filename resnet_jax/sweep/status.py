@@ -6,8 +6,8 @@ import pathlib
 from typing import Any, NamedTuple
 
 from resnet_jax import config as config_lib
-from resnet_jax import metrics
 from resnet_jax.errors import UserError
+from resnet_jax.runs import metrics
 from resnet_jax.sweep.plan import Run
 
 FINISHED = ("done", "diverged")

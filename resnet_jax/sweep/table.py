@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resnet_jax.progress import best_effort_console
+from resnet_jax.runs.progress import best_effort_console
 from resnet_jax.sweep.plan import Run
 from resnet_jax.sweep.status import Status
 

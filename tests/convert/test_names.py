@@ -8,11 +8,14 @@ import pytest
 from random_weights import net, saved, tensors
 from safetensors.numpy import save_file
 
-from resnet_jax import api, convert, data, mesh, metrics, record, setup
-from resnet_jax.checkpoint import Checkpoints
+from resnet_jax import api, convert, data
 from resnet_jax.config import to_json
 from resnet_jax.convert import about, transfer
+from resnet_jax.distributed import mesh
 from resnet_jax.errors import UserError
+from resnet_jax.runs import metrics, record
+from resnet_jax.runs.checkpoint import Checkpoints
+from resnet_jax.training import setup
 
 LEARNT = tuple(f"class {letter}" for letter in "jihgfedcba")  # as many as CIFAR-10 has
 

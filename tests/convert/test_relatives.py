@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from random_weights import net, shapes, zeros
 
-from resnet_jax import api, convert, finetune
+from resnet_jax import api, convert
 from resnet_jax.convert import files
 from resnet_jax.errors import UserError
+from resnet_jax.training import finetune
 
 R18 = net(family="imagenet", depth=18)
 R50 = net(family="imagenet", depth=50, unit="bottleneck")

@@ -11,11 +11,14 @@ import random_weights
 from random_weights import net, saved, tensors
 from safetensors.numpy import load_file, save_file
 
-from resnet_jax import api, convert, data, mesh, metrics, setup, train, workdir
-from resnet_jax.checkpoint import Checkpoints
+from resnet_jax import api, convert, data
 from resnet_jax.config import leaves, to_json
 from resnet_jax.convert import about, runs, transfer
+from resnet_jax.distributed import mesh
 from resnet_jax.errors import UserError
+from resnet_jax.runs import metrics, workdir
+from resnet_jax.runs.checkpoint import Checkpoints
+from resnet_jax.training import setup, train
 from tests.warm import Command
 
 

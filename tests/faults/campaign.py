@@ -25,7 +25,8 @@ import time
 import jax
 import numpy as np
 
-from resnet_jax import api, metrics
+from resnet_jax import api
+from resnet_jax.runs import metrics
 from tests.many import Processes, python
 
 CHAIN = 8  # injections into one run

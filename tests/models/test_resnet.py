@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from resnet_jax import models, steps
+from resnet_jax import models
 from resnet_jax.config import default_config
 from resnet_jax.errors import UserError
+from resnet_jax.training import steps
 from tests import hurry
 
 

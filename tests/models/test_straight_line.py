@@ -11,7 +11,7 @@ from hessian import check, forward_over_reverse, products
 from jax import lax
 from straight_line import Net
 
-from resnet_jax import models, steps
+from resnet_jax import models
 from resnet_jax.config import default_config, load_file
 from resnet_jax.data import augment
 from resnet_jax.data.order import batch_indices
@@ -20,8 +20,9 @@ from resnet_jax.models import layers, resnet
 from resnet_jax.models.resnet import REMAT
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import AFTER_ADD, UNITS
-from resnet_jax.setup import setup
-from resnet_jax.steps import loss_and_logits
+from resnet_jax.training import steps
+from resnet_jax.training.setup import setup
+from resnet_jax.training.steps import loss_and_logits
 from tests.hurry import evaluate
 
 UNITS_A_STAGE = 3

@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import metrics
+from resnet_jax.runs import metrics
 from resnet_jax.sweep import plan as plan_lib
 
 EXAMPLES = {"digits": (1437, 360)}  # or as CIFAR has them

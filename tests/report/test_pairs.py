@@ -6,16 +6,16 @@ import fake
 import numpy as np
 import pytest
 
-from resnet_jax import metrics
-from resnet_jax.report import facts, statistics
+from resnet_jax.report import facts, paired
 from resnet_jax.report.read import read
+from resnet_jax.runs import metrics
 
 
 @pytest.fixture
 def sweep(tmp_path, repository, monkeypatch):
   """The folder of a base row with 5 % errors and another with 10 %, a seed each."""
   monkeypatch.chdir(repository)
-  monkeypatch.setattr(statistics, "RESAMPLES", 50)
+  monkeypatch.setattr(paired, "RESAMPLES", 50)
   rows = {"base": {}, "plain": {"model.shortcut": "none"}}
   plan = fake.save(tmp_path, rows, base="configs/resnet.py:depth=110,digits", seeds=1)
   for run, error in zip(plan.runs(tmp_path), (5.0, 10.0), strict=True):

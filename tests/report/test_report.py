@@ -9,11 +9,11 @@ import fake
 import numpy as np
 import pytest
 
-from resnet_jax import metrics
 from resnet_jax.errors import UserError
-from resnet_jax.report import statistics
+from resnet_jax.report import paired
 from resnet_jax.report.read import read, select
 from resnet_jax.report.write import write
+from resnet_jax.runs import metrics
 
 ROWS = {
   "original": {},
@@ -27,7 +27,7 @@ RESNET_110 = "configs/resnet.py:depth=110,digits"
 @pytest.fixture(autouse=True)
 def here(repository, monkeypatch):
   monkeypatch.chdir(repository)  # where the base configs are
-  monkeypatch.setattr(statistics, "RESAMPLES", 200)
+  monkeypatch.setattr(paired, "RESAMPLES", 200)
 
 
 def sweep(folder, rows=ROWS, states=None, **settings):

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from resnet_jax import metrics
 from resnet_jax.errors import UserError
+from resnet_jax.runs import metrics
 from resnet_jax.sweep import plan, slurm, status
 from tests.warm import Command
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from resnet_jax import config as config_lib
-from resnet_jax import workdir
+from resnet_jax.runs import workdir
 from resnet_jax.sweep import execute, plan, status
 from resnet_jax.sweep.devices import Slot
 

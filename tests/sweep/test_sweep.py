@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from resnet_jax import metrics
 from resnet_jax.report.read import read
 from resnet_jax.report.write import write
+from resnet_jax.runs import metrics
 from resnet_jax.sweep import plan as plan_lib
 from tests.report import fake
 from tests.warm import Command

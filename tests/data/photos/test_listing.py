@@ -6,10 +6,11 @@ import os
 import make
 import pytest
 
-from resnet_jax import api, data, testing, train
+from resnet_jax import api, data, evaluate
 from resnet_jax.config import default_config, load_file
 from resnet_jax.data.photos import listing, sources
 from resnet_jax.errors import UserError
+from resnet_jax.training import train
 
 READ = "endings that are read: .jpg .jpeg .png .webp .gif .bmp"
 
@@ -219,12 +220,12 @@ def test_training_says_it(root, run_config, tmp_path, monkeypatch, capsys):
 
 def test_evaluation_says_it_once(root, run_config, monkeypatch, capsys):
   monkeypatch.setattr(api, "own_config", lambda *_: run_config)
-  monkeypatch.setattr(testing, "_restore", lambda *_: None)
-  monkeypatch.setattr(testing, "_score", lambda *_: 1)
-  monkeypatch.setattr(testing.evaluation, "summarize", stop)
+  monkeypatch.setattr(evaluate, "_restore", lambda *_: None)
+  monkeypatch.setattr(evaluate, "_score", lambda *_: 1)
+  monkeypatch.setattr(evaluate.evaluation, "summarize", stop)
   for change, lines in ((None, []), (others, [f"{root}/train: {TOLD}"])):
     if change:
       change(root)
     with pytest.raises(Far):
-      testing.evaluate(None, ["runs/a", "runs/b"])
+      evaluate.evaluate(None, ["runs/a", "runs/b"])
     assert capsys.readouterr().out.splitlines() == lines

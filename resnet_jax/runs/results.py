@@ -1,0 +1,118 @@
+"""What stays of a run for others to read: `result.json` and the picture of its curves."""
+
+import importlib.metadata
+import pathlib
+import platform
+import resource
+import subprocess
+import sys
+import zipfile
+from typing import Any
+
+import jax
+import numpy as np
+
+from resnet_jax.runs import metrics
+from resnet_jax.config import to_json
+
+_VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def result(setup, position, status: str) -> dict[str, Any]:
+  """The result of a run: status done or diverged, errors in percent, and what it ran on."""
+  return {
+    "status": status,
+    "test_error": position.test_error,
+    "best_test_error": position.best_test_error,
+    "best_step": position.best_step,
+    "steps": position.step,
+    "seconds": position.seconds,
+    "peak_memory_bytes": position.peak_memory_bytes,
+    "params": sum(leaf.size for leaf in jax.tree.leaves(setup.template.params)),
+    "data": {
+      "name": setup.dataset.info.name,
+      "shape": list(setup.dataset.info.shape),
+      "classes": list(setup.dataset.info.classes),
+      "fingerprint": setup.dataset.fingerprint,
+      "train_examples": setup.dataset.train_examples,
+      "test_examples": setup.dataset.test_examples,
+    },
+    "device": device(),
+    "versions": {"python": platform.python_version()}
+    | {name: importlib.metadata.version(name) for name in _VERSIONS},
+    "git_revision": git_revision(),
+    "config": to_json(setup.config),
+  }
+
+
+def device() -> dict[str, Any]:
+  """What the run was computed on."""
+  first = jax.devices()[0]
+  return {
+    "platform": first.platform,
+    "kind": first.device_kind,
+    "count": jax.device_count(),
+    "processes": jax.process_count(),
+  }
+
+
+def peak_memory_bytes() -> int:
+  """The most memory that this process has held: the fullest device's, on a CPU the process's."""
+  on_devices = [device.memory_stats() or {} for device in jax.local_devices()]
+  peak = max(stats.get("peak_bytes_in_use", 0) for stats in on_devices)
+  unit = 1 if sys.platform == "darwin" else 1024
+  return peak or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def write_predictions(path: pathlib.Path, predictions, labels, step: int) -> None:
+  """Saves the class predicted for every test example, whole or not at all."""
+  partial = path.with_name(f".partial-{path.name}")
+  with partial.open("wb") as file:
+    np.savez(file, predictions=predictions, labels=labels, step=step)
+  partial.replace(path)
+
+
+def predictions_step(path: pathlib.Path) -> int | None:
+  """The step whose predictions a file holds; None where there is none that can be read."""
+  try:
+    with np.load(path) as found:
+      return int(found["step"])
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    return None
+
+
+def git_revision() -> str | None:
+  """The commit of this code, with `-dirty` where it was edited since; None outside a checkout.
+
+  A package that is installed inside somebody else's checkout is no part of that.
+  """
+  if _git("ls-files", "--error-unmatch", pathlib.Path(__file__).name) is None:
+    return None
+  return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
+  """What git prints in the folder of this file; None where it fails or prints nothing."""
+  try:
+    done = subprocess.run(
+      ["git", *arguments],
+      cwd=pathlib.Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      check=True,
+      timeout=10,
+    )
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return done.stdout.strip() or None
+
+
+def plot(workdir: pathlib.Path, config) -> None:
+  """Draws `plots/curves.png` from the run's metrics."""
+  from resnet_jax.runs import curves
+
+  model = config.model
+  title = f"{model.family} {model.unit}-{model.depth}, {model.after_add}, {config.data.name}"
+  folder = workdir / "plots"
+  folder.mkdir(exist_ok=True)  # before it draws: in place of a folder that vanishes, none is made
+  curves.plot(metrics.read_rows(workdir), folder / "curves.png", title)
