@@ -283,7 +283,9 @@ def stored(tree: dict[str, Any]) -> ml_collections.ConfigDict:
     config.update_from_flattened_dict(own)
   _check(SETTINGS, leaves(config))
   with config.unlocked():
-    config.update_from_flattened_dict({key: flat[key] for key in flat.keys() - own.keys()})
+    for key in flat.keys() - own.keys():
+      group, name, last = key.split(".")
+      config[group].update({name: {last: flat[key]}})
   return config
 
 

@@ -38,8 +38,21 @@ def known() -> dict[str, Setting]:
         default,
         f"Setting of {chooser}{about and ': '}{about}",
         belongs=belongs if place.key in SETTINGS else None,
+        resume=SETTINGS[place.key].resume if place.key in SETTINGS else "fixed",
       )
   return found
+
+
+def free(of_a_sweep: bool = False) -> set[str]:
+  """The settings that a resume may change, since they leave the training as it is but for rounding.
+
+  `train.steps` and the schedule, with what it reads, are compared by the learning rates they give.
+
+  Args:
+    of_a_sweep: of a sweep's run, whose length may not change: rows are compared over one budget.
+  """
+  allowed = ("sweep",) if of_a_sweep else ("free", "sweep")
+  return {key for key, setting in known().items() if setting.resume in allowed}
 
 
 def choices(key: str) -> tuple[str, ...]:

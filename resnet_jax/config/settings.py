@@ -362,15 +362,3 @@ def having(role: str) -> tuple[str, ...]:
   """The settings with a role, in the order of the table."""
   assert role in ROLES, role
   return tuple(key for key, setting in SETTINGS.items() if role in setting.roles)
-
-
-def free(of_a_sweep: bool = False) -> set[str]:
-  """The settings that a resume may change, since they leave the training as it is but for rounding.
-
-  `train.steps` and the schedule are compared by the learning rates they give.
-
-  Args:
-    of_a_sweep: of a sweep's run, whose length may not change: rows are compared over one budget.
-  """
-  allowed = ("sweep",) if of_a_sweep else ("free", "sweep")
-  return {key for key, setting in SETTINGS.items() if setting.resume in allowed}

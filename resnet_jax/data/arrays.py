@@ -11,8 +11,9 @@ names of the classes in the order of the labels. Images are uint8 [N, H, W, C], 
 numbers.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,17 +27,18 @@ Shape = tuple[int, int, int]
 _known: dict[tuple[Callable, str], tuple[Shape, tuple[str, ...]]] = {}  # by function and config
 
 
-class Arrays(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Arrays:
   """The data set of a registered function."""
 
   function: Callable[[Any], Any]
-  PHOTOGRAPHS = False
+  PHOTOGRAPHS: ClassVar[bool] = False
 
   def info(self, config) -> Info:
     """What is known of it; the arrays are made once for that, and not kept."""
     key = (self.function, config.to_json())
     if key not in _known:
-      self._make(config)
+      self._read(config)
     return describe(config, *_known[key])
 
   def load(self, config) -> Dataset:
@@ -45,14 +47,14 @@ class Arrays(NamedTuple):
     Raises:
       UserError: the arrays are none of images and labels, or a split names nothing.
     """
-    parts = self._make(config)
+    parts = self._read(config)
     return assemble(
       self.info(config),
       splits.select("config.data.train_split", config.train_split, parts),
       splits.select("config.data.test_split", config.test_split, parts),
     )
 
-  def _make(self, config) -> dict[str, Split]:
+  def _read(self, config) -> dict[str, Split]:
     parts, classes = self.function(config)
     found = {
       name: _split(f"data set {config.name!r}, {name}", *part) for name, part in parts.items()

@@ -126,7 +126,7 @@ def identity(config: Any) -> str:
   version adds changes no digest; those of a registered part count all, as its file may give another
   default. Two configs that a resume takes for the same have the same.
   """
-  ignored = settings.free() | config_lib.unread(config)
+  ignored = parts.free() | config_lib.unread(config)
   fixed = {
     key: config_lib.plain(key, value)
     for key, value in config_lib.leaves(config).items()
@@ -168,7 +168,7 @@ def refuse_changes(old: Any, new: Any, of_a_sweep: bool = False) -> None:
   """Raises a UserError with the keys in which `new` differs from `old` and that a resume, perhaps
   `of_a_sweep`, may not change.
   """
-  free = settings.free(of_a_sweep)
+  free = parts.free(of_a_sweep)
   _refuse(old, new, lambda key: key not in free)
 
 
@@ -176,7 +176,7 @@ def refuse_other_network(old: Any, new: Any) -> None:
   """Raises a UserError with the keys in which `new` describes another network than `old`, or
   normalizes its images otherwise.
   """
-  without = settings.free() | {*settings.having("training")}
+  without = parts.free() | {*settings.having("training")}
   computed = new.data.normalize in config_lib.COMPUTED
   normalization = settings.having("normalization") if computed else ("data.normalize",)
 
