@@ -6,14 +6,15 @@
 
 Then `config.model.shortcut="damped"` chooses it. A part's settings stand under its name beside the
 key that chooses it, as config.model.damped.factor; the values given here are their defaults and
-fix their types. This module imports nothing of JAX, so that config files stay cheap to read.
+fix their types. A run's config.json names the user's file that registered what it chooses; see
+`config.parts`. This module imports nothing of JAX, so that config files stay cheap to read.
 """
 
 import hashlib
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from resnet_jax import errors
@@ -41,10 +42,18 @@ class Registry(Mapping[str, Any]):
     kind: what messages call a part, such as "shortcut".
     key: the setting, such as "model.shortcut".
     taken: names that the setting gives another meaning.
+    within: the names of the parts that a value of the setting uses, such as the layers of an
+      after_add; None: the value is the name of the part itself.
   """
 
-  def __init__(self, kind: str, key: str, taken: tuple[str, ...] = ()):
-    self.kind, self.key, self.taken = kind, key, taken
+  def __init__(
+    self,
+    kind: str,
+    key: str,
+    taken: tuple[str, ...] = (),
+    within: Callable[[str], Container[str]] | None = None,
+  ):
+    self.kind, self.key, self.taken, self.within = kind, key, taken, within
     self.parts: dict[str, Part] = {}
     REGISTRIES.append(self)
 
@@ -67,7 +76,7 @@ class Registry(Mapping[str, Any]):
 
     def register(value: Registered) -> Registered:
       before = self.parts.get(name)
-      again = before and (before.file, *_whose(before.value)) == (file, *_whose(value))
+      again = before and (before.file, _whose(before.value)) == (file, _whose(value))
       if name in self.taken or before and not again:  # a notebook's cell may run again
         raise UserError(f"{self.kind} {name!r} is registered already; choose another name")
       self.parts[name] = Part(value, settings, file, digest)
@@ -77,6 +86,14 @@ class Registry(Mapping[str, Any]):
 
   def __getitem__(self, name: str) -> Any:
     return self.parts[name].value
+
+  def chooses(self, value: str, name: str) -> bool:
+    """Whether a value of the setting uses the part of that name."""
+    return value == name if self.within is None else name in self.within(value)
+
+  def label(self, name: str) -> str:
+    """A part in messages and in config.json: "model.shortcut=damped", "layer GN"."""
+    return f"{self.key}={name}" if self.within is None else f"{self.kind} {name}"
 
   def find(self, name: str) -> Any:
     """The part of that name.
@@ -99,15 +116,6 @@ class Registry(Mapping[str, Any]):
 
   def __len__(self) -> int:
     return len(self.parts)
-
-  def settings(self) -> dict[str, Value]:
-    """The settings of all parts with their defaults: {"model.damped.factor": 0.5}."""
-    group = self.key.rpartition(".")[0]
-    return {
-      f"{group}.{name}.{key}": default
-      for name, part in self.parts.items()
-      for key, default in part.settings.items()
-    }
 
 
 def _whose(value: Any) -> tuple[str, str]:

@@ -52,6 +52,8 @@ QUICK = {
   "sweep/test_table.py",
   "runs/test_checkpoint.py::test_the_last_three_and_the_best_are_kept",
   "config/test_config.py",
+  "config/test_parts.py",
+  "config/test_settings.py",
   "training/test_evaluation.py::test_probabilities_are_averaged_over_views",
   "training/test_evaluation.py::test_what_cannot_be_read_is_an_error",
   "test_main.py::test_flags_of_another_mode",

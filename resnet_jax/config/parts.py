@@ -1,5 +1,6 @@
 """What is registered, as seen from the config: its settings, and the users' files it comes from."""
 
+import functools
 import hashlib
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -24,8 +25,9 @@ def known() -> dict[str, Setting]:
   groups = {key.rpartition(".")[0] for key in SETTINGS}
   for place, name, part in _registered():
     group = f"{place.key.rpartition('.')[0]}.{name}"
-    chooser = f"{place.key}={name}"
-    belongs = Belongs(place.key, only=(name,), text=chooser, part=True)
+    label, chooses = place.label(name), functools.partial(_chooses, place, name)
+    about = part.value.__doc__ if callable(part.value) else None
+    about = (about or "").strip().split("\n")[0]
     for key, default in part.settings.items():
       full = f"{group}.{key}"
       if full in found or group in SETTINGS or group in groups:
@@ -33,14 +35,17 @@ def known() -> dict[str, Setting]:
           f"{place.kind} {name!r}: config.{full} would collide with other settings; choose another "
           "name"
         )
-      about = (part.value.__doc__ or "").strip().split("\n")[0]
       found[full] = Setting(
         default,
-        f"Setting of {chooser}{about and ': '}{about}",
-        belongs=belongs if place.key in SETTINGS else None,
-        resume=SETTINGS[place.key].resume if place.key in SETTINGS else "fixed",
+        f"Setting of {label}{about and ': '}{about}",
+        belongs=Belongs(place.key, text=label, of=chooses),
+        resume=SETTINGS[place.key].resume,
       )
   return found
+
+
+def _chooses(place: registry.Registry, name: str, value: str) -> bool:
+  return place.chooses(value, name)
 
 
 def free(of_a_sweep: bool = False) -> set[str]:
@@ -57,7 +62,7 @@ def free(of_a_sweep: bool = False) -> set[str]:
 
 def choices(key: str) -> tuple[str, ...]:
   """The names that a setting may have, the package's and those that are registered now."""
-  own = (name for place, name, _ in _registered() if place.key == key)
+  own = (name for place, name, _ in _registered() if place.key == key and not place.within)
   return tuple(dict.fromkeys((*SETTINGS[key].choices, *own)))
 
 
@@ -65,10 +70,9 @@ def of_users(config: Any) -> list[dict[str, Any]]:
   """The users' files that registered what the config chooses, as config.json keeps them."""
   found: dict[pathlib.Path, dict[str, Any]] = {}
   for place, name, part in _registered():
-    chosen = place.key not in SETTINGS or config[place.key] == name
-    if part.file and chosen:
+    if part.file and place.chooses(config[place.key], name):
       entry = {"path": str(part.file), "sha256": part.sha256, "registers": []}
-      found.setdefault(part.file, entry)["registers"].append(f"{place.key}={name}")
+      found.setdefault(part.file, entry)["registers"].append(place.label(name))
   return list(found.values())
 
 
@@ -81,11 +85,11 @@ def load(entries: Sequence[dict[str, Any]]) -> None:
     UserError: a file is needed and it is not there or has changed, or it fails.
   """
   for entry in entries:
-    missing = [chosen for chosen in entry["registers"] if chosen not in _by_choice()]
+    missing = [label for label in entry["registers"] if label not in _by_label()]
     if not missing:
       continue
     path, digest = pathlib.Path(entry["path"]), entry["sha256"]
-    needs = f"config.{missing[0]} needs {path} as it was (SHA-256 {digest[:SHOWN]})"
+    needs = f"{missing[0]} needs {path} as it was (SHA-256 {digest[:SHOWN]})"
     try:
       now = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -95,19 +99,19 @@ def load(entries: Sequence[dict[str, Any]]) -> None:
     if now != digest:
       raise UserError(f"{needs}; {why}; restore it, or give a --config that registers the same")
     files.execute(path)
-    if missing[0] not in _by_choice():
+    if missing[0] not in _by_label():
       raise UserError(f"{needs}; it no longer registers that")
 
 
 def changes(entries: Sequence[dict[str, Any]]) -> Iterator[str]:
   """A line for each file whose parts are registered now from other text than when it was stored."""
   for entry in entries:
-    for chosen in entry["registers"]:
-      part = _by_choice().get(chosen)
+    for label in entry["registers"]:
+      part = _by_label().get(label)
       if part and part.sha256 != entry["sha256"]:
         now = f"{part.file} (SHA-256 {part.sha256[:SHOWN]})" if part.file else "no file"
         yield (
-          f"{chosen} comes from {now}; the run began with {entry['path']} "
+          f"{label} comes from {now}; the run began with {entry['path']} "
           f"(SHA-256 {entry['sha256'][:SHOWN]})"
         )
         break
@@ -119,5 +123,5 @@ def _registered() -> Iterator[tuple[registry.Registry, str, registry.Part]]:
       yield place, name, part
 
 
-def _by_choice() -> dict[str, registry.Part]:
-  return {f"{place.key}={name}": part for place, name, part in _registered()}
+def _by_label() -> dict[str, registry.Part]:
+  return {place.label(name): part for place, name, part in _registered()}

@@ -34,15 +34,15 @@ class Belongs(NamedTuple):
   never: tuple[Any, ...] = ()  # or those under which it is not; of a duration, its number
   # What messages say it belongs to; "": set elsewhere it is no mistake, as a sweep's rows share it.
   text: str = ""
-  part: bool = False  # whether it is a registered part's
+  of: Callable[[Any], bool] | None = None  # whether a value uses the part whose setting it is
 
   def idle(self, other: "Setting", value: Any) -> bool:
     """Whether nothing reads the setting while the `other` one has this value."""
     if other.duration and (parsed := values.duration(value)):
       value = parsed[0]
-    if not self.only:
-      return value in self.never
-    return value not in self.only and (self.part or value in other.choices)
+    if self.of:
+      return not self.of(value)
+    return value in self.never or bool(self.only) and value in {*other.choices} - {*self.only}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -155,6 +155,27 @@ def test_a_shortcut_of_ones_own_with_a_setting(monkeypatch):
     workdir.refuse_changes(config, other)
 
 
+def test_a_layer_that_a_value_uses(monkeypatch):
+  """Its name is no value of the setting: it stands within one, such as the row of an after_add."""
+  monkeypatch.setattr(registry, "REGISTRIES", [*registry.REGISTRIES])
+  rows = {"grouped": "conv [GN ReLU conv] GN | ReLU"}
+  layers = registry.Registry("layer", "model.after_add", within=lambda value: rows.get(value, ""))
+  layers("GN", groups=8)(forget)
+  config = default_config()
+  assert "grouped" not in config_lib.choices("model.after_add")
+  config.model.GN.groups = 4
+  with pytest.raises(
+    UserError, match="after_add='original'; it belongs to layer GN; leave it at 8"
+  ):
+    config_lib.refuse_unread(config)
+  config.model.after_add = "grouped"
+  config_lib.refuse_unread(config)
+  tree = config_lib.to_json(config)
+  assert tree["model"]["GN"] == {"groups": 4}
+  assert tree["files"][0]["registers"] == ["layer GN"]  # of this file of tests
+  assert config_lib.from_json(tree) == config
+
+
 def test_what_a_schedule_reads_may_change_on_a_resume(mine):
   one, other = (with_values(mine, {"optim.halving.times": times}) for times in (2, 3))
   assert workdir.identity(one) == workdir.identity(other)
@@ -209,7 +230,7 @@ def test_the_file_is_needed_as_it_was(mine, change):
   else:
     mine.write_text(FILE + "\n")
     why = r"now it is \w{12}; restore it, or give a --config that registers the same"
-  message = rf"config.optim.schedule=halving needs {mine} as it was \(SHA-256 {digest}\); {why}"
+  message = rf"optim.schedule=halving needs {mine} as it was \(SHA-256 {digest}\); {why}"
   with pytest.raises(UserError, match=message):
     config_lib.from_json(tree)
   assert config_lib.stored(tree).optim.halving.factor == 0.5  # to be looked at
@@ -360,5 +381,5 @@ def test_a_users_file_from_end_to_end(tmp_path, repository):
   assert code == 0 and "test error" in said, said
   path.write_text(path.read_text() + "\n")
   code, said = command("--mode=eval")
-  assert code == 1 and f"error: config.optim.name=adamw needs {path} as it was (SHA-256" in said
+  assert code == 1 and f"error: optim.name=adamw needs {path} as it was (SHA-256" in said
   assert "Traceback" not in said
