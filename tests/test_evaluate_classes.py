@@ -55,7 +55,7 @@ def trained(folder, root, names, kind="folder", known=True, result=None):
   metrics.write_json(folder / "config.json", to_json(config))
   info = api.data.describe(config.data, (32, 32, 3), tuple(names))
   here = mesh.replicated(mesh.build())
-  template = setup.template(api.task(config, info), info.shape, here)
+  template = setup.template(api.learner(config, info), info.shape, here)
   state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template)
   state.params["classifier"]["bias"][:] = [level(name) for name in names]
   whose = record.whose(config, names if known else None)

@@ -43,6 +43,7 @@ def default_config() -> ml_collections.ConfigDict:
   """The whole tree with its defaults: ResNet-110 on CIFAR-10 as in the papers."""
   config = ml_collections.ConfigDict()
   config.seed = 0
+  config.task = _task()
   config.model = _model()
   config.data = _data()
   config.optim = _optim()
@@ -52,6 +53,14 @@ def default_config() -> ml_collections.ConfigDict:
   config.finetune.weights = ""  # a run's folder or a weights file to begin from; "": from scratch
   config.finetune.frozen = ""  # parts that stay as they are, as "stem, stage1"
   return config.lock()
+
+
+def _task() -> ml_collections.ConfigDict:
+  """What the network is trained for."""
+  group = ml_collections.ConfigDict()
+  group.name = "classification"
+  group.loss = "cross_entropy"  # name=classification
+  return group
 
 
 def _model() -> ml_collections.ConfigDict:

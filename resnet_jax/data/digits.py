@@ -24,10 +24,10 @@ def load(config) -> Dataset:
     UserError: `config.train_split` or `config.test_split` names nothing.
   """
   everything = _read()
-  held_out = np.arange(len(everything.labels)) % _HELD_OUT == 0
+  held_out = np.arange(len(everything.targets)) % _HELD_OUT == 0
   parts = {
-    "train": Split(everything.images[~held_out], everything.labels[~held_out]),
-    "test": Split(everything.images[held_out], everything.labels[held_out]),
+    "train": Split(everything.images[~held_out], everything.targets[~held_out]),
+    "test": Split(everything.images[held_out], everything.targets[held_out]),
   }
   return assemble(
     info(config),
