@@ -17,7 +17,6 @@ BN         a latency for each all-reduce of its statistics, forward and backward
 efficiency alone / (compute + BN + gradients), and with the gradients hidden
 """
 
-import functools
 import os
 import re
 from typing import NamedTuple

@@ -41,8 +41,8 @@ def test_an_ensemble_averages_probabilities(runs, tmp_path, capsys):
 def test_precise_bn_changes_the_statistics_of_the_test_alone(runs):
   plain = evaluate.evaluate(None, runs[:1])
   precise = evaluate.evaluate(None, runs[:1], test=evaluate.Test(precise_bn=10))
-  assert precise.loss != plain.loss
-  assert evaluate.evaluate(None, runs[:1]).loss == plain.loss
+  assert precise.metrics["loss"] != plain.metrics["loss"]
+  assert evaluate.evaluate(None, runs[:1]).metrics["loss"] == plain.metrics["loss"]
 
 
 def test_what_cannot_be_tested(runs, tmp_path, repository, monkeypatch):
