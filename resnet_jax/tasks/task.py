@@ -25,6 +25,7 @@ import numpy as np
 
 from resnet_jax.data import Info, augment
 from resnet_jax.data.batch import Batch
+from resnet_jax.data.targets import LABELS, OnHost
 from resnet_jax.models.layers import master_dtype
 from resnet_jax.registry import Registry
 from resnet_jax.runs.headline import Metric
@@ -41,11 +42,13 @@ class Task:
     config: the run's, frozen.
     info: what is known of its data set.
     metrics: what an evaluation gives, the headline first.
+    targets: how worker processes treat the targets of photographs.
   """
 
   config: Any
   info: Info
   metrics: ClassVar[tuple[Metric, ...]]
+  targets: ClassVar[OnHost] = LABELS
 
   @property
   def headline(self) -> Metric:

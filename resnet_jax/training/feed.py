@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax.data import order
+from resnet_jax.data import order, targets
 from resnet_jax.data.batch import Batch, Examples, take
 from resnet_jax.errors import UserError
 from resnet_jax.runs.progress import say
@@ -109,12 +109,13 @@ class Streamed:
       first_step=first_step,
       workers=config.workers,
       process=(jax.process_index(), jax.process_count()),
+      targets=run.learner.task.targets,
     ) as batches:
       for batch in self._watched(batches, "reading photographs"):
         for example in set(batch["unreadable"].tolist()) - told - {-1}:
           told.add(example)
           self._warn(f"{run.train.name(example)} cannot be read; the next one takes its place")
-        yield run.on_devices(batch["image"], batch["label"])
+        yield run.on_devices(batch["image"], targets.from_arrays(batch))
 
   def close(self) -> None:
     """Ends the workers."""
