@@ -5,22 +5,25 @@
     python -m resnet_jax.main --config=configs/resnet.py:depth=56 --mode=describe
     python -m resnet_jax.main --mode=eval --workdir=runs/digits --predictions=digits.npz
 
-Any setting of the config is a flag: --config.optim.learning_rate=0.05. A run that is stopped goes
-on when the same command is given again, or only its --workdir. Exit codes: 0 done, 1 bad input or
-a run that diverged, 75 preempted, run me again.
+Any setting of the config is a flag: --config.optim.learning_rate=0.05. --help lists them all, and
+with a --config also those of the parts that the file registers. A run that is stopped goes on when
+the same command is given again, or only its --workdir. Exit codes: 0 done, 1 bad input or a run
+that diverged, 75 preempted, run me again.
 """
 
+import json
 import os
 import pathlib
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from absl import flags, logging
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from resnet_jax import cli
 from resnet_jax import config as config_lib
-from resnet_jax.config import paths, values
+from resnet_jax.config import paths, show, values
 from resnet_jax.errors import Diverged, UserError
 from resnet_jax.runs import workdir
 from resnet_jax.training import compilation
@@ -30,8 +33,13 @@ class _ConfigFile(flags.ArgumentParser):
   """Reads the value of --config as `load_config` does: it may name a config of the package."""
 
   def parse(self, argument: str) -> Any:
-    """The config, locked; None where `get_config` returns nothing."""
+    """The config, locked; None where `get_config` returns nothing.
+
+    Raises:
+      UserError: a flag names a setting that there is not, though the file is loaded.
+    """
     config = config_lib.load_file(argument)
+    _refuse_unknown(sys.argv)  # before the library looks for them
     return config.lock() if hasattr(config, "lock") else config
 
   def flag_type(self) -> str:
@@ -48,6 +56,9 @@ _WORKDIR = flags.DEFINE_string(
 )
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "describe"], "What to do.")
 _JSON = flags.DEFINE_bool("json", False, "With --mode=describe: JSON for machines.")
+_SETTINGS = flags.DEFINE_bool(
+  "settings", False, "With --mode=describe: every setting with its value and what it is."
+)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "With --mode=eval: last, best or a step.")
 _PREDICTIONS = flags.DEFINE_string(
   "predictions", None, "With --mode=eval: an .npz file to save the prediction for every example in."
@@ -76,10 +87,11 @@ _DEVICES = flags.DEFINE_integer(
   "devices", None, "How many devices all processes together must have; other numbers are refused."
 )
 _PROFILE = flags.DEFINE_bool("profile", False, "Record a trace of a few steps in WORKDIR/profile.")
+_HELP = {"--help", "-help", "-?", "--?"}  # as absl has them
 _OF_SEVERAL = ("coordinator", "process_id", "num_processes", "devices")  # flags of such runs
 # The flags that belong to some modes; under another they would do nothing, which is refused.
 _MODES = {
-  ("describe",): ("json",),
+  ("describe",): ("json", "settings"),
   ("train",): ("profile", "seeds"),
   ("eval",): ("checkpoint", "predictions", "test", "precise_bn", "ensemble"),
   ("train", "eval"): _OF_SEVERAL,
@@ -107,14 +119,13 @@ def parse(argv: list[str]) -> list[str]:
   """Reads the flags; whatever is wrong with them ends the program with one line."""
   try:
     argv = paths.expand_flags(argv)
-    known = config_lib.leaves(config_lib.default_config())
-    for argument in argv[1:]:
-      name = argument.lstrip("-").partition("=")[0]
-      if not argument.startswith("-"):
-        continue
-      if name.startswith("config.") and name.removeprefix("config.") not in known:
-        raise config_lib.unknown_key(name.removeprefix("config."))
-    rest = flags.FLAGS(argv)
+    if asked := _HELP & {*argv}:
+      _help([argument for argument in argv if argument not in asked])
+    try:
+      rest = flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError:  # of --config.key, if there is no --config
+      _refuse_unknown(argv)
+      raise
     if rest[1:]:
       raise UserError(f"{rest[1]!r} is not a flag; settings are written --config.key=value")
     for modes, names in _MODES.items():
@@ -129,6 +140,24 @@ def parse(argv: list[str]) -> list[str]:
     cli.refuse(error)
   except Exception as error:  # whatever a config file may raise, and flags of the wrong type
     cli.refuse(f"{type(error).__name__}: {error}")
+
+
+def _refuse_unknown(argv: Sequence[str]) -> None:
+  """Raises a UserError for a flag of a setting that there is not."""
+  known = config_lib.known()
+  for argument in argv[1:]:
+    name = argument.lstrip("-").partition("=")[0]
+    key = name.removeprefix("config.")
+    if argument.startswith("-") and name != key and key not in known:
+      raise config_lib.unknown_key(key)
+
+
+def _help(argv: list[str]) -> NoReturn:
+  """Lists the flags and the settings, with those of what a --config among the flags registers."""
+  flags.FLAGS(argv)
+  app.usage(shorthelp=True, writeto_stdout=True)
+  print(f"settings:\n{show.as_help()}\n\nTry --helpfull to get a list of all flags.")
+  sys.exit(1)  # as absl ends it
 
 
 def main(argv: list[str]) -> None:
@@ -203,6 +232,9 @@ def _evaluate(config) -> None:
 
 def _describe(config) -> None:
   config_lib.refuse_unread(config)
+  if _SETTINGS.value:
+    print(json.dumps(show.to_json(config)) if _JSON.value else show.to_text(config))
+    return
   if not _JSON.value:
     cli.announce("importing JAX and tracing the network")
   from resnet_jax import describe

@@ -9,20 +9,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from resnet_jax.config import UNREAD, default_config
+from resnet_jax.config import default_config
+from resnet_jax.config.settings import SETTINGS, having
 
 STEPS, BATCH = 64_000, 128  # of every CIFAR run but those with a remark ([R] 4.2)
 FAIL = 20.0  # a test error above this on CIFAR-10 is printed as "fail" ([I] table 1)
 
 DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 
-# The settings of a net that nothing reads under some values of another.
-_SOMETIMES = {
-  key.removeprefix("model."): (by.removeprefix("model."), values)
-  for key, (by, values, _) in UNREAD.items()
-  if key.startswith("model.")
-}
-_ALWAYS = ("family", "depth", "unit", "shortcut", "after_add")
 _DEFAULTS = default_config().model.to_dict()
 
 
@@ -67,10 +61,19 @@ def net(model: Mapping[str, Any]) -> dict[str, Any]:
   full = _DEFAULTS | dict(model)
   if full["shortcut"] == "scaling" and full["residual_scale"] == 1:
     full["shortcut"] = {0: "none", 1: "identity"}.get(full["shortcut_scale"], "scaling")
-  kept = {key: full[key] for key in _ALWAYS}
+  kept = {key: full[key] for key in map(_last, having("paper"))}
+  if full["name"] != _DEFAULTS["name"]:
+    kept["name"] = full["name"]  # a user's, which no paper has
+  sometimes = ((k, row.belongs) for k, row in SETTINGS.items() if k.startswith("model."))
   return kept | {
-    key: full[key] for key, (by, values) in _SOMETIMES.items() if full[by] not in values
+    _last(key): full[_last(key)]
+    for key, belongs in sometimes
+    if belongs and not belongs.idle(SETTINGS[belongs.to], full[_last(belongs.to)])
   }
+
+
+def _last(key: str) -> str:
+  return key.removeprefix("model.")
 
 
 def find(model: Mapping[str, Any], data: str) -> list[Published]:

@@ -9,12 +9,14 @@ key that chooses it, as config.model.damped.factor; the values given here are th
 fix their types. This module imports nothing of JAX, so that config files stay cheap to read.
 """
 
+import hashlib
 import pathlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from resnet_jax import errors
 from resnet_jax.errors import UserError
 
 PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -29,6 +31,7 @@ class Part(NamedTuple):
   value: Any
   settings: Mapping[str, Value]  # its own, with their defaults
   file: pathlib.Path | None  # the user's file that registered it; None: the package, a notebook
+  sha256: str = ""  # of the file, as it was when it registered this
 
 
 class Registry(Mapping[str, Any]):
@@ -37,10 +40,11 @@ class Registry(Mapping[str, Any]):
   Args:
     kind: what messages call a part, such as "shortcut".
     key: the setting, such as "model.shortcut".
+    taken: names that the setting gives another meaning.
   """
 
-  def __init__(self, kind: str, key: str):
-    self.kind, self.key = kind, key
+  def __init__(self, kind: str, key: str, taken: tuple[str, ...] = ()):
+    self.kind, self.key, self.taken = kind, key, taken
     self.parts: dict[str, Part] = {}
     REGISTRIES.append(self)
 
@@ -58,20 +62,37 @@ class Registry(Mapping[str, Any]):
         raise UserError(
           f"{self.kind} {name!r}: its setting {key}={value!r} must be a number, a text or a bool"
         )
-
     file = _user_file(sys._getframe(1).f_globals.get("__file__"))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
 
     def register(value: Registered) -> Registered:
       before = self.parts.get(name)
-      if before and _whose(before.value) != _whose(value):  # a notebook's cell may run again
+      again = before and (before.file, *_whose(before.value)) == (file, *_whose(value))
+      if name in self.taken or before and not again:  # a notebook's cell may run again
         raise UserError(f"{self.kind} {name!r} is registered already; choose another name")
-      self.parts[name] = Part(value, settings, file)
+      self.parts[name] = Part(value, settings, file, digest)
       return value
 
     return register
 
   def __getitem__(self, name: str) -> Any:
     return self.parts[name].value
+
+  def find(self, name: str) -> Any:
+    """The part of that name.
+
+    Raises:
+      UserError: there is none; the nearest names are named.
+    """
+    if name in self.parts:
+      return self.parts[name].value
+    raise UserError(f"{errors.unknown(self.key, name, self)}; {self.own}")
+
+  @property
+  def own(self) -> str:
+    """How a user comes to a part, for messages."""
+    decorator = self.kind.replace(" ", "")
+    return f"one of your own is registered by the --config file or cell with its @{decorator}"
 
   def __iter__(self) -> Iterator[str]:
     return iter(self.parts)
@@ -95,6 +116,5 @@ def _whose(value: Any) -> tuple[str, str]:
 
 def _user_file(path: str | None) -> pathlib.Path | None:
   """The file, if it is one and not the package's."""
-  if path is None or PACKAGE in pathlib.Path(path).resolve().parents:
-    return None
-  return pathlib.Path(path).resolve()
+  file = pathlib.Path(path or "").resolve()
+  return file if file.is_file() and PACKAGE not in file.parents else None

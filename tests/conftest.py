@@ -25,6 +25,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 import jax
 import pytest
 
+from resnet_jax import registry
+
 # What `pytest -m quick` runs: of every area what is fast. Single tests
 # are named where the others of their module are not.
 QUICK = {
@@ -78,9 +80,16 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def as_before():
-  """A model of float64 turns 64-bit JAX on for its process: the next test begins without it."""
+  """A model of float64 turns 64-bit JAX on for its process, and config files register parts: the
+  next test begins without them.
+  """
+  before = {id(place): dict(place.parts) for place in registry.REGISTRIES}
   yield
   jax.config.update("jax_enable_x64", False)
+  for place in registry.REGISTRIES:
+    if id(place) in before:
+      place.parts.clear()
+      place.parts.update(before[id(place)])
 
 
 @pytest.fixture

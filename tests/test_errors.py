@@ -3,7 +3,10 @@
 import pytest
 
 from resnet_jax import errors
-from resnet_jax.config.unread import AFTER_ADD, SHORTCUTS
+from resnet_jax.config.settings import SETTINGS
+
+AFTER_ADD = SETTINGS["model.after_add"].choices
+SHORTCUTS = SETTINGS["model.shortcut"].choices
 
 
 @pytest.mark.parametrize(

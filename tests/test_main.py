@@ -136,7 +136,10 @@ def test_arguments_of_config_files(repository, tmp_path, config, message):
     (["--lr=0.1"], "error: Unknown command line flag 'lr'"),
     (["--config.optim.lr=0.1"], "did you mean config.optim.learning_rate?"),
     (["--mode=describe", "--config.train.steps=8k"], "is no duration"),
-    (["--config.optim.name=adamw"], "config.optim.name is unknown: there is one optimizer, SGD"),
+    (
+      ["--config.optim.name=adamw"],
+      "optim.name='adamw' is unknown; choose from sgd; one of your own",
+    ),
     (["--config.data.batch_size=16.5"], "batch_size=16.5: must be a whole number"),
     (["--mode=describe", "--config.optim.drop_at=9"], "does nothing with config.optim.schedule="),
   ],

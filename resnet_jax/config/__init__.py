@@ -4,147 +4,62 @@ A config file edits `default_config()`; nothing outside that tree is accepted. T
 imports nothing of JAX, so that config files stay cheap to read.
 """
 
+import contextlib
 import difflib
-import functools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
 
-from resnet_jax.config import files, values
-from resnet_jax.config.unread import AFTER_ADD, DROPS, SHORTCUTS, UNITS, UNREAD
-from resnet_jax.config.values import ABSENT, DURATIONS, duration
+from resnet_jax.config import files, parts, values
+from resnet_jax.config.parts import choices as choices
+from resnet_jax.config.parts import known as known
+from resnet_jax.config.setting import Setting
+from resnet_jax.config.settings import COMPUTED as COMPUTED
+from resnet_jax.config.settings import DROPS as DROPS
+from resnet_jax.config.settings import SETTINGS, having
+from resnet_jax.config.values import ABSENT, duration
 from resnet_jax.config.values import steps as steps
 from resnet_jax.errors import UserError
 
-# Settings whose default is None: the data set's own value is used.
-_OPTIONAL = {"data.pad": int, "data.flip": bool, "data.workers": int}
-_NOT_NEGATIVE = (
-  "seed",
-  "data.color_jitter",
-  "data.lighting",
-  "data.pad",
-  "data.workers",
-  "model.norm.group_size",
-  "optim.drop_factor",
-  "optim.momentum",
-  "optim.warmup_learning_rate",
-  "optim.weight_decay",
-)
-
-# `data.normalize` of the training set's own; other kinds are constants.
-COMPUTED = ("pixel_mean", "channel_mean_std")
+FILES = "files"  # in config.json, beside the tree: the users' files; see `parts.of_users`
 
 
 def default_config() -> ml_collections.ConfigDict:
-  """The whole tree with its defaults: ResNet-110 on CIFAR-10 as in the papers."""
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.task = _task()
-  config.model = _model()
-  config.data = _data()
-  config.optim = _optim()
-  config.train = _train()
+  """The whole tree with its defaults: ResNet-110 on CIFAR-10 as in the papers.
 
-  config.finetune = ml_collections.ConfigDict()
-  config.finetune.weights = ""  # a run's folder or a weights file to begin from; "": from scratch
-  config.finetune.frozen = ""  # parts that stay as they are, as "stem, stage1"
+  The settings of everything that is registered now are in it.
+  """
+  return _tree(known())
+
+
+def _tree(settings: Mapping[str, Setting]) -> ml_collections.ConfigDict:
+  """The defaults as a tree, locked."""
+  # A duration may be a number or a text, so ml_collections must not insist on the default's type
+  # in its group; `check` does.
+  loose = {key.rpartition(".")[0] for key, setting in settings.items() if setting.duration}
+  config = ml_collections.ConfigDict()
+  for key, setting in settings.items():
+    *groups, last = key.split(".")
+    node = config
+    for depth, name in enumerate(groups, start=1):
+      if name not in node:
+        node[name] = ml_collections.ConfigDict(type_safe=".".join(groups[:depth]) not in loose)
+      node = node[name]
+    optional = setting.optional
+    node[last] = config_dict.placeholder(optional) if optional else setting.default
   return config.lock()
 
 
-def _task() -> ml_collections.ConfigDict:
-  """What the network is trained for."""
-  group = ml_collections.ConfigDict()
-  group.name = "classification"
-  group.loss = "cross_entropy"  # name=classification
-  return group
-
-
-def _model() -> ml_collections.ConfigDict:
-  """The network."""
-  group = ml_collections.ConfigDict()
-  group.family = "cifar"  # the stem and the stages: cifar, imagenet
-  group.depth = 110
-  group.unit = "basic"  # basic, bottleneck, single
-  group.shortcut = "identity"  # h(x): see models/shortcuts.py
-  group.shortcut_scale = 1.0  # shortcut=scaling
-  group.residual_scale = 1.0  # shortcut=scaling: the factor on F
-  group.gate_bias = -6.0  # shortcut=exclusive_gating, shortcut_gating
-  group.dropout_rate = 0.5  # shortcut=dropout
-  group.after_add = "original"  # f and the order in F: see models/units.py
-  group.projection = "A"  # where the shape changes: A, B, C
-  group.stride_on = "1x1"  # the bottleneck's convolution that strides: 1x1, 3x3
-  group.pool_padding = "both"  # of the imagenet stem's pool: both sides, or the end (Caffe)
-  group.init = "msra"  # msra, msra_fan_out, xavier, pytorch
-  group.dtype = "float32"  # of the computation; parameters are float32
-  group.remat = "norm"  # what the backward pass computes again: none, norm, unit
-  group.unroll = 1  # units in one turn of a stage's loop
-  group.norm = ml_collections.ConfigDict()
-  group.norm.decay = 0.9
-  group.norm.epsilon = 1e-5
-  group.norm.group_size = 0  # examples that share statistics; 0: the whole batch
-  return group
-
-
-def _data() -> ml_collections.ConfigDict:
-  """The data set, and how it is augmented."""
-  group = ml_collections.ConfigDict()
-  # digits, any prepared TFDS image-classification set, folder or list (photographs on disk)
-  group.name = "cifar10"
-  group.dir = ""  # of the photographs, or of the TFDS sets (TFDS_DATA_DIR where it is empty)
-  group.train_split = "train"
-  group.test_split = "test"
-  group.batch_size = 128
-  group.pad = config_dict.placeholder(int)  # pixels; None: the data set's own
-  group.flip = config_dict.placeholder(bool)  # None: the data set's own
-  # pixel_mean, channel_mean_std, imagenet, caffe, or numbers: 0.49,0.48,0.45/0.25,0.24,0.26
-  group.normalize = "pixel_mean"
-  # Of photographs, which differ in size: how training crops them, and what the crop measures.
-  group.image_size = 224
-  group.crop = "scale_aspect"  # scale, scale_aspect
-  group.color_jitter = 0.0  # most relative change of brightness, contrast and saturation
-  group.lighting = 0.0  # deviation of the PCA noise, in shares of the eigenvalues
-  group.workers = config_dict.placeholder(int)  # processes that decode; None: one a core
-  return group
-
-
-def _optim() -> ml_collections.ConfigDict:
-  """The optimizer and its schedule."""
-  # A duration may be a number or a text, so ml_collections must not insist on the default's
-  # type in this group and the next; `check` does.
-  group = ml_collections.ConfigDict(type_safe=False)
-  group.learning_rate = 0.1
-  group.momentum = 0.9
-  group.nesterov = False
-  group.weight_decay = 1e-4  # on every parameter, as in the papers
-  group.schedule = "step"  # step, cosine, constant
-  group.drop_at = "50%, 75%"  # schedule=step: where the rate is multiplied ...
-  group.drop_factor = 0.1  # ... by this
-  group.warmup = "0 steps"
-  group.warmup_learning_rate = 0.01  # while warming up ([R] 4.2) ...
-  group.warmup_schedule = "constant"  # ... or where it begins to rise: constant, linear
-  return group
-
-
-def _train() -> ml_collections.ConfigDict:
-  """How long, and how often what is measured."""
-  group = ml_collections.ConfigDict(type_safe=False)
-  group.steps = "64000 steps"
-  group.log_every = "100 steps"
-  group.eval_every = "1000 steps"
-  group.checkpoint_every = "1000 steps"
-  return group
-
-
-def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
+def leaves(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
   """`{"model.depth": 110, ...}`: the tree as one level of dotted keys."""
   flat: dict[str, Any] = {}
   for key in sorted(config.keys()):
     value = config[key]
-    if isinstance(value, ml_collections.ConfigDict):
+    if isinstance(value, ml_collections.ConfigDict | dict):
       flat |= leaves(value, f"{prefix}{key}.")
     else:
       flat[prefix + key] = value
@@ -155,24 +70,27 @@ def unread(config: ml_collections.ConfigDict) -> set[str]:
   """The keys that nothing reads under this config's other settings, whatever their values.
 
   The training is the same, bit for bit, with any other value of them: `{"optim.drop_at",
-  "optim.drop_factor"}` under a cosine. A shortcut of one's own is taken to read all of the model's.
+  "optim.drop_factor"}` under a cosine. A shortcut or model of one's own is taken to read all of the
+  model's, but for the settings of other parts.
   """
-  found = set()
-  for key, (by, idle, _) in UNREAD.items():
-    value = config[by]
-    if by in DURATIONS and (parsed := duration(value)):
-      value = parsed[0]
-    if value in idle:
-      found.add(key)
-  if config["model.shortcut"] not in SHORTCUTS:
-    found = {key for key in found if not key.startswith("model.")}
-  return found
+  flat = leaves(config)
+  found = {key for key, setting in known().items() if key in flat and _idle(setting, flat)}
+  choosers = ("model.name", "model.shortcut")
+  if all(flat[chooser] in SETTINGS[chooser].choices for chooser in choosers):
+    return found
+  return {key for key in found if not key.startswith("model.") or key not in SETTINGS}
+
+
+def _idle(setting: Setting, flat: Mapping[str, Any]) -> bool:
+  """Whether the values of other settings leave this one unread."""
+  belongs = setting.belongs
+  return belongs is not None and belongs.idle(SETTINGS[belongs.to], flat[belongs.to])
 
 
 def reset(config: ml_collections.ConfigDict, keys: Iterable[str]) -> None:
   """Sets keys to their defaults."""
-  defaults = leaves(default_config())
-  config.update_from_flattened_dict({key: defaults[key] for key in keys})
+  settings = known()
+  config.update_from_flattened_dict({key: settings[key].default for key in keys})
 
 
 def refuse_unread(config: ml_collections.ConfigDict) -> None:
@@ -180,14 +98,15 @@ def refuse_unread(config: ml_collections.ConfigDict) -> None:
 
   For what is given to a run that is new; a run that has begun may go on with it.
   """
-  defaults = leaves(default_config())
+  settings = known()
   for key in sorted(unread(config)):
-    by, _, reader = UNREAD[key]
-    recipes = DROPS.values() if key == "optim.drop_at" else ()
-    if reader and config[key] not in (defaults[key], *recipes):
+    setting = settings[key]
+    assert setting.belongs
+    by, text = setting.belongs.to, setting.belongs.text
+    if text and config[key] not in (setting.default, *setting.harmless):
       raise UserError(
         f"config.{key}={config[key]!r} does nothing with config.{by}={config[by]!r}; it belongs to "
-        f"{reader}; leave it at {defaults[key]!r}"
+        f"{text}; leave it at {setting.default!r}"
       )
 
 
@@ -203,32 +122,29 @@ def differences(
 ) -> dict[str, tuple[Any, Any]]:
   """The keys whose values differ, with both, but for those that neither config reads.
 
-  A duration of "100", as flags give it, is 100.
+  A duration of "100", as flags give it, is 100. What one config lacks is None there.
   """
-  old, new, idle = leaves(before), leaves(after), unread(before) & unread(after)
-
-  def same(key: str) -> bool:
-    if key in DURATIONS and (parsed := duration(old[key])):
-      return parsed == duration(new[key])
-    return old[key] == new[key]
-
-  return {key: (old[key], new[key]) for key in old if key not in idle and not same(key)}
+  old, new = leaves(before), leaves(after)
+  read = (old.keys() - unread(before)) | (new.keys() - unread(after))
+  pairs = {key: (old.get(key), new.get(key)) for key in sorted(read)}
+  return {key: pair for key, pair in pairs.items() if plain(key, pair[0]) != plain(key, pair[1])}
 
 
-@functools.cache
-def kinds_of(key: str) -> tuple[type, ...]:
-  """The types that the values of a setting may have; of one that may be None, the others."""
-  if key in DURATIONS:
-    return (int, str)
-  kind: type = _OPTIONAL.get(key) or type(leaves(default_config())[key])
-  return (float, int) if kind is float else (kind,)
+def plain(key: str, value: Any) -> Any:
+  """A value so that those which mean the same are written alike: 100, "100" and 1.0, 1."""
+  setting = known().get(key)
+  if setting and setting.duration:
+    return duration(value) or value
+  return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def wrong_type(key: str, value: Any) -> UserError:
   """An error for a value of a type that the setting does not have."""
-  kinds = kinds_of(key)
-  names = " or ".join(kind.__name__ for kind in kinds)
-  what = "a duration, such as 100 or '8 epochs'" if key in DURATIONS else values.TELL[kinds[0]]
+  setting = known()[key]
+  names = " or ".join(kind.__name__ for kind in setting.kinds)
+  what = values.TELL[setting.kinds[0]]
+  if setting.duration:
+    what = "a duration, such as 100 or '8 epochs'"
   return UserError(
     f"config.{key}={value!r} is of type {type(value).__name__}, not {names}; it must be {what}"
   )
@@ -240,11 +156,11 @@ def read_value(key: str, text: str) -> Any:
   Raises:
     UserError: there is no such setting, or the text is no value of its type.
   """
-  if key not in leaves(default_config()):
+  if (setting := known().get(key)) is None:
     raise unknown_key(key)
-  if key in DURATIONS:
+  if setting.duration:
     return int(text) if text.isdecimal() else text
-  kind = kinds_of(key)[0]
+  kind = setting.kinds[0]
   try:
     return values.read(kind, text)
   except ValueError as error:
@@ -252,27 +168,13 @@ def read_value(key: str, text: str) -> Any:
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Raises a UserError unless `config` has the keys of the default tree, with their types."""
-  defaults, given = leaves(default_config()), leaves(config)
-  for key in given.keys() - defaults.keys():
-    raise unknown_key(key)
-  for key in defaults.keys() - given.keys():
-    raise UserError(f"config.{key} is missing; its default is {defaults[key]!r}")
-  for key, value in given.items():
-    kinds = kinds_of(key)
-    fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
-    if not fits and not (value is None and key in _OPTIONAL):
-      raise wrong_type(key, value)
-    if isinstance(value, float) and not math.isfinite(value):
-      raise UserError(f"config.{key}={value} is not a finite number")
-  for key in ("data.batch_size", "data.image_size", "optim.learning_rate"):
-    if given[key] <= 0:
-      raise UserError(f"config.{key}={given[key]} must be above 0")
-  for key in _NOT_NEGATIVE:
-    if (given[key] or 0) < 0:
-      raise UserError(f"config.{key}={given[key]} must be 0 or more")
-  if given["seed"] >= 2**32:
-    raise UserError(f"config.seed={given['seed']} must be below 2**32")
+  """Raises a UserError unless `config` has the keys of the default tree, with their types.
+
+  The settings of a registered part that is not chosen may be missing, as it may have been
+  registered later than the config was made.
+  """
+  settings, given = known(), leaves(config)
+  _check(settings, given)
   group_size, batch_size = given["model.norm.group_size"], given["data.batch_size"]
   if group_size and batch_size % group_size:
     raise UserError(
@@ -280,23 +182,44 @@ def check(config: ml_collections.ConfigDict) -> None:
     )
 
 
+def _check(settings: Mapping[str, Setting], given: Mapping[str, Any]) -> None:
+  """Raises a UserError unless the values fit the rows of the table one by one."""
+  for key in given.keys() - settings.keys():
+    raise unknown_key(key)
+  for key, setting in settings.items():
+    if key not in given and (key in SETTINGS or not _idle(setting, given)):
+      raise UserError(f"config.{key} is missing; its default is {setting.default!r}")
+  for key, value in given.items():
+    setting = settings[key]
+    fits = isinstance(value, setting.kinds) and (
+      bool in setting.kinds or not isinstance(value, bool)
+    )
+    if not fits and not (value is None and setting.optional):
+      raise wrong_type(key, value)
+    if isinstance(value, float) and not math.isfinite(value):
+      raise UserError(f"config.{key}={value} is not a finite number")
+    for limit in setting.checks:
+      if value is not None and not limit.holds(value):
+        raise UserError(f"config.{key}={value} must be {limit.text}")
+
+
 def unknown_key(key: str) -> UserError:
   """An error for a key that the tree lacks, with the nearest one that it has."""
   for name in (key, key.rsplit(".", 1)[-1], key.split(".", 1)[0]):
     if name in ABSENT:
       return UserError(f"config.{key} is unknown: {ABSENT[name]}")
-  known = leaves(default_config())
-  lasts = {name.rsplit(".", 1)[-1]: name for name in known}
-  initials = {"".join(part[0] for part in last.split("_")): last for last in lasts}
+  there = sorted(known())
+  lasts = {name.rsplit(".", 1)[-1]: name for name in reversed(there)}
+  initials = {"".join(part[0] for part in last.split("_")): last for last in reversed(lasts)}
   last = key.rsplit(".", 1)[-1]
   last = initials.get(last, last)  # lr
   near = (
     [lasts[last]]
     if last in lasts
-    else difflib.get_close_matches(key, known, n=1)
+    else difflib.get_close_matches(key, there, n=1)
     or [lasts[part] for part in difflib.get_close_matches(last, lasts, n=1)]
   )
-  hint = f"; did you mean config.{near[0]}?" if near else f"; known: {', '.join(known)}"
+  hint = f"; did you mean config.{near[0]}?" if near else f"; known: {', '.join(there)}"
   return UserError(f"config.{key} is unknown{hint}")
 
 
@@ -313,29 +236,81 @@ def load_file(spec: str) -> ml_collections.ConfigDict:
 
 
 def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """The tree as plain dictionaries."""
-  return json.loads(config.to_json())
+  """The tree as plain dictionaries, as config.json keeps it.
+
+  Settings of registered parts that are not chosen are left out; what a user's file registered of
+  what is chosen stands with the file under `FILES`.
+  """
+  tree = json.loads(config.to_json())
+  for key in unread(config) - SETTINGS.keys():
+    group, name, last = key.split(".")
+    del tree[group][name][last]
+    if not tree[group][name]:
+      del tree[group][name]
+  entries = parts.of_users(config)
+  return tree | ({FILES: entries} if entries else {})
 
 
 def from_json(tree: dict[str, Any]) -> ml_collections.ConfigDict:
-  """The inverse of `to_json`, checked."""
-  config = default_config()
-  try:
+  """The inverse of `to_json`, checked. What it needs of users' files is registered from them.
+
+  Raises:
+    UserError: it is no config of this version, or a user's file is not as it was.
+  """
+  with _of_this_version():
+    parts.load(tree.get(FILES, []))
+    tree = {key: value for key, value in tree.items() if key != FILES}
+    for key in leaves(tree).keys() - known().keys():
+      if _of_a_part(key):
+        raise UserError(f"config.{key} belongs to a part that is not registered here")
+    config = default_config()
     config.update(tree)
-  except (AttributeError, KeyError, TypeError) as error:
-    raise UserError(f"not a config of this version: {str(error).splitlines()[0][:200]}") from None
   check(config)
   return config
 
 
+def stored(tree: dict[str, Any]) -> ml_collections.ConfigDict:
+  """The config of `to_json` for who only looks at it: registered parts stand as they were stored,
+  and the files that registered them need not be there.
+
+  Raises:
+    UserError: it is no config of this version.
+  """
+  with _of_this_version():
+    flat = leaves({key: value for key, value in tree.items() if key != FILES})
+    own = {key: value for key, value in flat.items() if not _of_a_part(key)}
+    config = _tree(SETTINGS)
+    config.update_from_flattened_dict(own)
+  _check(SETTINGS, leaves(config))
+  with config.unlocked():
+    for key in flat.keys() - own.keys():
+      group, name, last = key.split(".")
+      config[group].update({name: {last: flat[key]}})
+  return config
+
+
+@contextlib.contextmanager
+def _of_this_version() -> Iterator[None]:
+  try:
+    yield
+  except (AttributeError, KeyError, TypeError) as error:
+    raise UserError(f"not a config of this version: {str(error).splitlines()[0][:200]}") from None
+
+
+def _of_a_part(key: str) -> bool:
+  """Whether a key is that of a registered part's setting, here or where it was stored."""
+  group = key.rpartition(".")[0]
+  return key.count(".") == 2 and not any(row.startswith(f"{group}.") for row in SETTINGS)
+
+
 def refuse_value(word: str) -> None:
   """Raises a UserError where a word in a data set's place is the value of a setting."""
-  settings = {"shortcut": SHORTCUTS, "unit": UNITS, "after_add": AFTER_ADD, "projection": "ABC"}
-  keys = [key for key, known in settings.items() if word in known and word]
+  keys = [key for key in having("word") if word in choices(key)]
   if word.isdecimal():
-    keys = ["depth"]
+    keys = ["model.depth"]
   if keys:
-    raise UserError(f"{word!r} is no data set's name; did you mean {keys[0]}={word}?")
+    key = keys[0].removeprefix("model.")
+    raise UserError(f"{word!r} is no data set's name; did you mean {key}={word}?")
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
@@ -358,7 +333,7 @@ def parse_arguments(text: str) -> dict[str, Any]:
     if key == "data":
       given[key] = value
       continue
-    if "." in key and not {key, f"model.{key}"} & leaves(default_config()).keys():
+    if "." in key and not {key, f"model.{key}"} & known().keys():
       raise unknown_key(key)
     if "." in key:
       raise UserError(

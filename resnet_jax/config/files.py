@@ -107,15 +107,33 @@ def call(spec: str, function: str) -> tuple[types.ModuleType, Any]:
   path, _, argument = spec.partition(":")
   found = find(path)
   _refuse_other_kind(found, spec, function)
-  module_spec = importlib.util.spec_from_file_location("config_file", found)
-  assert module_spec and module_spec.loader
-  module = importlib.util.module_from_spec(module_spec)
   with importable(found):
-    module_spec.loader.exec_module(module)
+    module = _executed(found)
     if not hasattr(module, function):
       raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
     get = getattr(module, function)
     return module, get(argument) if argument else get()
+
+
+def execute(path: pathlib.Path) -> None:
+  """Executes a config file for the sake of what it registers.
+
+  Raises:
+    UserError: it raises anything.
+  """
+  try:
+    with importable(path):
+      _executed(path)
+  except Exception as error:  # whatever a file may raise
+    raise UserError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+
+
+def _executed(path: pathlib.Path) -> types.ModuleType:
+  spec = importlib.util.spec_from_file_location("config_file", path)
+  assert spec and spec.loader
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
 
 
 def _refuse_other_kind(path: pathlib.Path, spec: str, function: str) -> None:

@@ -6,28 +6,17 @@ from typing import Any
 
 from resnet_jax.errors import UserError
 
-# Settings that are durations: 100, "100", "100 steps", "8 epochs", "50000 examples"; where
-# a share of the run makes sense also "50%".
-DURATIONS = {
-  "optim.warmup",
-  "train.steps",
-  "train.log_every",
-  "train.eval_every",
-  "train.checkpoint_every",
-}
-_ONE_OPTIMIZER = (
-  "there is one optimizer, SGD with momentum and weight decay; its settings are "
-  "config.optim.learning_rate, momentum, nesterov and weight_decay"
+_OPTIMIZER = (
+  "the optimizer is config.optim.name; one of your own has its settings under its name, as "
+  "config.optim.adamw.b1"
 )
 # What there is no setting for, though other codebases have one; without its group of any group.
 ABSENT = {
-  "beta1": _ONE_OPTIMIZER,
-  "beta2": _ONE_OPTIMIZER,
+  "beta1": _OPTIMIZER,
+  "beta2": _OPTIMIZER,
   "epochs": "the length of a run is config.train.steps, as '8 epochs'",
-  "model.name": "a net is named by its settings, as config.model.depth=20",
-  "optim.name": _ONE_OPTIMIZER,
-  "optim.type": _ONE_OPTIMIZER,
-  "optimizer": _ONE_OPTIMIZER,
+  "optim.type": _OPTIMIZER,
+  "optimizer": _OPTIMIZER,
 }
 TELL = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 

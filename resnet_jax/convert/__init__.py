@@ -241,7 +241,7 @@ def _table(found: Found, config: Any, padding: str) -> list[translate.Entry]:
   if problem := translate.misfit(tensors, table, net.layout.own.match):
     raise _refusal(found, problem, *_differences(net, config, len(data.classes)))
   values = config_lib.leaves(config)
-  for key in about.NETWORK:
+  for key in (key for key in about.TOLD if key.startswith("model.")):
     idle = key == "model.stride_on" and config.model.unit == "basic"
     if not idle and found.told.get(key, values[key]) != values[key]:
       told = f"it was exported from a net with {key}={found.told[key]!r}"

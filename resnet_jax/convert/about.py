@@ -6,19 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet_jax import config as config_lib
+from resnet_jax.config.settings import having
 from resnet_jax.errors import UserError
 
 FIELD = "resnet_jax"  # of a .safetensors file's metadata
-NETWORK = (
-  "model.family",
-  "model.unit",
-  "model.depth",
-  "model.projection",
-  "model.stride_on",
-  "model.pool_padding",
-  "model.norm.epsilon",
-)
-DATA = ("data.name", "data.train_split", "data.test_split", "data.normalize", "data.image_size")
+TOLD = having("exported")
 OF_PHOTOGRAPHS = {"data.name": "folder", "data.train_split": "train", "data.test_split": "val"}
 FINGERPRINT, CLASSES = "fingerprint", "classes"
 
@@ -32,7 +24,7 @@ def write(config: Any, fingerprint: str, classes: Sequence[str] | None = None) -
     classes: their names in the order of the logits; None where they are not known.
   """
   values = config_lib.leaves(config)
-  told = {key: values[key] for key in (*NETWORK, *DATA)}
+  told = {key: values[key] for key in TOLD}
   if config.model.family == "imagenet" or config.data.name == "list":
     told |= OF_PHOTOGRAPHS  # a weights file brings no data set of photographs
   return {FIELD: json.dumps(told | {FINGERPRINT: fingerprint, CLASSES: classes})}
@@ -52,7 +44,7 @@ def read(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     fingerprint, classes = str(told.pop(FINGERPRINT)), told.pop(CLASSES, None)
     if classes is not None and not all(isinstance(name, str) for name in classes):
       raise ValueError("the classes are no names")
-    if set(told) != {*NETWORK, *DATA}:
+    if set(told) != {*TOLD}:
       raise ValueError("other keys than this version writes")
     config = config_lib.default_config()
     config.update_from_flattened_dict(told)

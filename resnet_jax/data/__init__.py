@@ -1,18 +1,20 @@
 """Data sets by name, and their order and augmentation on the device.
 
-`digits` comes with scikit-learn, `folder` and `list` are photographs on disk; every other name is a
-TensorFlow Datasets (TFDS) set. Images of one size are read whole into host memory, photographs,
-which differ in size, as they are needed.
+`digits` comes with scikit-learn, `folder` and `list` are photographs on disk; others are registered
+(see `arrays`) or sets of TensorFlow Datasets (TFDS). Images of one size are read whole into host
+memory, photographs, which differ in size, as they are needed.
 """
 
 from typing import Any
 
-from resnet_jax.config import default_config, paths
-from resnet_jax.data import digits, imagenet
+from resnet_jax.config import paths
+from resnet_jax.config.settings import SETTINGS, having
+from resnet_jax.data import digits as digits  # registers them
+from resnet_jax.data import imagenet
+from resnet_jax.data.arrays import DATASETS, Arrays
 from resnet_jax.data.dataset import Dataset, Info, Split, describe
 from resnet_jax.errors import UserError
 
-OF_PHOTOGRAPHS = ("image_size", "crop", "workers")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 __all__ = ["Dataset", "Info", "Split", "describe", "info", "load", "of_weights"]
@@ -27,12 +29,11 @@ def info(config) -> Info:
   config = _expanded(config)
   source = _source(config)
   if not source.PHOTOGRAPHS:
-    defaults = default_config().data
-    for key in OF_PHOTOGRAPHS:
-      if config[key] != defaults[key]:
+    for key in having("photographs"):
+      value = config[key.removeprefix("data.")]
+      if value != SETTINGS[key].default:
         raise UserError(
-          f"config.data.{key}={config[key]!r} is for photographs; the images of {config.name} are "
-          "of one size"
+          f"config.{key}={value!r} is for photographs; the images of {config.name} are of one size"
         )
   return source.info(config)
 
@@ -67,8 +68,8 @@ def _expanded(config) -> Any:
 
 
 def _source(config) -> Any:
-  if config.name == "digits":
-    return digits
+  if config.name in DATASETS:
+    return Arrays(DATASETS[config.name])
   from resnet_jax.data.photos import dataset as photos
 
   if config.name in ("folder", "list"):

@@ -1,6 +1,13 @@
 """Colour noise, mean subtraction, random crop and flip, inside the jitted step ([R] 3.4, 4.2).
 
-The crop comes after the mean is subtracted, so that the padding is zero there, as in the paper.
+The crop comes after the mean is subtracted, so that the padding is zero there, as in the paper. An
+augmentation of one's own stands in place of crop and flip, which it may call:
+
+    @resnet_jax.augmentation("noisy", deviation=0.1)
+    def noisy(key, images, config):
+      images = augment.standard(key, images, config)
+      noise = jax.random.normal(jax.random.fold_in(key, 1), images.shape, images.dtype)
+      return images + config.noisy.deviation * noise
 """
 
 from typing import Any
@@ -11,6 +18,9 @@ import numpy as np
 
 from resnet_jax import errors
 from resnet_jax.config import COMPUTED
+from resnet_jax.registry import Registry
+
+AUGMENTATIONS = Registry("augmentation", "data.augmentation")
 
 # Constants, of images scaled to [0, 1]: the mean, and what the difference is multiplied by.
 # Torch's weights expect the first; Caffe's a mean subtracted from values of 0 to 255.
@@ -66,8 +76,7 @@ def written(mean: np.ndarray, scale: np.ndarray) -> str:
   """
   mean = np.asarray(mean, np.float64).reshape(-1, np.shape(mean)[-1]).mean(0)
   deviation = 1 / np.broadcast_to(np.asarray(scale, np.float64), mean.shape)
-  numbers = lambda values: ",".join(f"{value:.9g}" for value in values)
-  return f"{numbers(mean)}/{numbers(deviation)}"
+  return "/".join(",".join(f"{value:.9g}" for value in values) for values in (mean, deviation))
 
 
 def check_channels(config, channels: int) -> None:
@@ -172,6 +181,18 @@ def _color_map(key: jax.Array, mean: jax.Array, jitter: float, lighting: float):
   return matrix, offset + jnp.asarray(_PCA_VECTORS, dtype) @ noise
 
 
+@AUGMENTATIONS("standard")
+def standard(key: jax.Array, images: jax.Array, config) -> jax.Array:
+  """Random crop and flip.
+
+  Args:
+    key: a random key of the step.
+    images: [B, H, W, C], normalized.
+    config: `config.data`, with `pad` and `flip` as numbers.
+  """
+  return random_crop_flip(key, images, config.pad, config.flip)
+
+
 def random_crop_flip(key: jax.Array, images: jax.Array, pad: int, flip: bool) -> jax.Array:
   """Pads each image with zeros, crops it back at a random place and mirrors every other one.
 
@@ -189,7 +210,10 @@ def random_crop_flip(key: jax.Array, images: jax.Array, pad: int, flip: bool) ->
   if pad:
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     places = jax.random.randint(place_key, (batch, 2), 0, 2 * pad + 1)
-    crop = lambda image, place: jax.lax.dynamic_slice(image, (*place, 0), shape)
+
+    def crop(image, place):
+      return jax.lax.dynamic_slice(image, (*place, 0), shape)
+
     images = jax.vmap(crop)(padded, places)
   if flip:
     mirrored = jax.random.bernoulli(coin_key, shape=(batch, 1, 1, 1))

@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from resnet_jax import paper
+from resnet_jax.config.settings import having
 from resnet_jax.report import figures, page
 from resnet_jax.report.facts import all_data
 from resnet_jax.report.read import Group, Row, Sweep
 from resnet_jax.report.style import BASE, Style, numbered
 
 # What may differ between the nets of one line.
-_DEPTH = ("depth", "unit", "projection", "stride_on")
+_DEPTH = tuple(key.removeprefix("model.") for key in having("depth"))
 Line = dict[int, list[float]]  # the final errors of all seeds, by depth
 
 

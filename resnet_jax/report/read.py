@@ -218,9 +218,7 @@ def _read_run(planned: plan_lib.Run, plan: plan_lib.Plan) -> Run:
   status = status._replace(reason=re.sub(place, "WORKDIR", status.reason))
   config = None
   try:
-    config = (
-      config_lib.from_json(status.result["config"]) if status.result else plan.config(planned)
-    )
+    config = config_lib.stored(status.result["config"]) if status.result else plan.config(planned)
   except UserError:
     if status.result:
       raise

@@ -14,7 +14,9 @@ def plot(rows: list[dict[str, Any]], headline: Metric, path: pathlib.Path, title
   axes = figure.add_subplot()
   name, shown = headline.name, list[float]()
   for split, style, width in (("train", "--", 1.0), ("test", "-", 1.8)):
-    points = sorted((row["step"], row[name]) for row in rows if row["split"] == split and name in row)
+    points = sorted(
+      (row["step"], row[name]) for row in rows if row["split"] == split and name in row
+    )
     if points:
       shown += [value for _, value in points]
       marker = "o" if len(points) == 1 else None  # a line through one point is invisible

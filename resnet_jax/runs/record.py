@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from resnet_jax import config as config_lib
+from resnet_jax.errors import UserError
 from resnet_jax.runs import metrics, results, workdir
 from resnet_jax.runs.checkpoint import Checkpoints
-from resnet_jax.errors import UserError
 from resnet_jax.runs.progress import Progress
 from resnet_jax.training.setup import Setup, plan
 

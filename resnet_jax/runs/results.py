@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from resnet_jax.config import to_json
 from resnet_jax.runs import metrics
 from resnet_jax.runs.headline import Metric
-from resnet_jax.config import to_json
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

@@ -6,33 +6,14 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 from resnet_jax import config as config_lib
-from resnet_jax.config import paths
+from resnet_jax.config import parts, paths, settings
 from resnet_jax.errors import UserError
+from resnet_jax.runs.progress import say
 
-# Settings that a resume may change, since they leave the training as it is, but for rounding.
-# `train.steps` and the schedule are compared by the learning rates they give.
-FREE = {
-  "data.dir",
-  "data.workers",
-  "model.remat",
-  "model.unroll",
-  "optim.drop_at",
-  "optim.drop_factor",
-  "optim.learning_rate",
-  "optim.schedule",
-  "optim.warmup",
-  "optim.warmup_learning_rate",
-  "train.checkpoint_every",
-  "train.eval_every",
-  "train.steps",
-}
-
-TRAINING = {"model.init", "model.norm.decay", "model.norm.group_size"}  # no matter once trained
-NORMALIZATION = ("data.name", "data.normalize", "data.train_split")
 # What a run leaves beside its checkpoints and its config; any other file may be there before it.
 OF_A_RUN = {"metrics.jsonl", "metrics.aside", "result.json", "predictions.npz"}
 
@@ -46,12 +27,16 @@ def read_config(workdir: pathlib.Path, given: Any = None) -> Any:
       is.
 
   Raises:
-    UserError: the folder is not a run's, or cannot be read, or its config is lost.
+    UserError: the folder is not a run's, or cannot be read, or its config is lost, or a user's file
+      that it needs is not as it was.
   """
   path = workdir / "config.json"
   try:
     if path.is_file():
-      return config_lib.from_json(json.loads(path.read_text()))
+      tree = json.loads(path.read_text())
+      config = config_lib.from_json(tree)
+      _say_if_changed(tree)
+      return config
     if workdir.exists() and not workdir.is_dir():
       raise UserError(f"--workdir={workdir} is a file; name a folder")
     if holds_checkpoints(workdir):
@@ -75,6 +60,14 @@ def read_config(workdir: pathlib.Path, given: Any = None) -> Any:
       "with, or take a new --workdir"
     ) from None
   return None
+
+
+def _say_if_changed(tree: Mapping[str, Any]) -> None:
+  """Says, once in this process, which users' files have changed since a run's config was stored."""
+  for line in parts.changes(tree.get(config_lib.FILES, [])):
+    if line not in _said:
+      _said.add(line)
+      say(f"warning: {line}")
 
 
 def holds_checkpoints(workdir: pathlib.Path) -> bool:
@@ -130,23 +123,22 @@ def identity(config: Any) -> str:
   """A digest of the settings that may not change on a resume, the seed among them.
 
   Only those that are read and differ from their defaults count, so that a setting which a later
-  version adds changes no digest. Two configs that a resume takes for the same have the same.
+  version adds changes no digest; those of a registered part count all, as its file may give another
+  default. Two configs that a resume takes for the same have the same.
   """
-  defaults = config_lib.leaves(config_lib.default_config())
-  ignored = FREE | config_lib.unread(config)
+  ignored = parts.free() | config_lib.unread(config)
   fixed = {
-    key: _plain(key, value)
+    key: config_lib.plain(key, value)
     for key, value in config_lib.leaves(config).items()
-    if key not in ignored and _plain(key, value) != _plain(key, defaults[key])
+    if key not in ignored and not _is_default(key, value)
   }
   return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _plain(key: str, value: Any) -> Any:
-  """A value so that those which `config.differences` takes for equal are written alike."""
-  if key in config_lib.DURATIONS:
-    return config_lib.duration(value) or value
-  return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _is_default(key: str, value: Any) -> bool:
+  """Whether a value is the default of a row of the table."""
+  row = settings.SETTINGS.get(key)
+  return row is not None and config_lib.plain(key, value) == config_lib.plain(key, row.default)
 
 
 def other_run(config: Any, position: Mapping[str, Any]) -> str | None:
@@ -172,10 +164,11 @@ def say_if_older(position: Mapping[str, Any], say: Callable[[str], None]) -> Non
     say(text.format(position["step"]))
 
 
-def refuse_changes(old: Any, new: Any, free: Collection[str] = FREE) -> None:
-  """Raises a UserError with the keys, but `free` ones, in which `new` differs from `old`; those
-  that are free by default leave the training as it is.
+def refuse_changes(old: Any, new: Any, of_a_sweep: bool = False) -> None:
+  """Raises a UserError with the keys in which `new` differs from `old` and that a resume, perhaps
+  `of_a_sweep`, may not change.
   """
+  free = parts.free(of_a_sweep)
   _refuse(old, new, lambda key: key not in free)
 
 
@@ -183,10 +176,14 @@ def refuse_other_network(old: Any, new: Any) -> None:
   """Raises a UserError with the keys in which `new` describes another network than `old`, or
   normalizes its images otherwise.
   """
-  network = lambda key: key.startswith("model.") and key not in FREE | TRAINING
+  without = parts.free() | {*settings.having("training")}
   computed = new.data.normalize in config_lib.COMPUTED
-  normalization = NORMALIZATION if computed else ("data.normalize",)
-  _refuse(old, new, lambda key: network(key) or key in normalization)
+  normalization = settings.having("normalization") if computed else ("data.normalize",)
+
+  def matters(key: str) -> bool:
+    return (key.startswith("model.") and key not in without) or key in normalization
+
+  _refuse(old, new, matters)
 
 
 def result(workdir: pathlib.Path) -> dict[str, Any]:
@@ -258,7 +255,7 @@ def class_changes(before: Sequence[str], now: Sequence[str]) -> str:
   return ", ".join(found)
 
 
-def _refuse(old: Any, new: Any, matters) -> None:
+def _refuse(old: Any, new: Any, matters: Callable[[str], bool]) -> None:
   changes = [
     f"{key}: {before!r} -> {after!r}"
     for key, (before, after) in config_lib.differences(old, new).items()

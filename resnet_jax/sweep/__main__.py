@@ -74,18 +74,23 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def settings(argv: Sequence[str]) -> dict[str, Any]:
-  """The settings among the arguments: --config.train.steps=100 as {"train.steps": 100}."""
-  found: dict[str, Any] = {}
-  known = config_lib.leaves(config_lib.default_config())
+  """The settings among the arguments: --config.train.steps=100 as {"train.steps": 100}.
+
+  Where one is not known, the base config is loaded, as it may register what has the setting.
+  """
+  given: dict[str, tuple[str, str]] = {}
   for argument in argv:
     name, equals, value = argument.lstrip("-").partition("=")
-    if not argument.startswith("-") or not name.startswith("config."):
-      continue
-    key = name.removeprefix("config.")
+    if argument.startswith("-") and name.startswith("config."):
+      given[name.removeprefix("config.")] = equals, value
+  if given.keys() - config_lib.known().keys() and _CONFIG.value:
+    config_lib.load_file(plan_lib.read(_CONFIG.value, {}).base)
+  known, found = config_lib.known(), dict[str, Any]()
+  for key, (equals, value) in given.items():
     if key not in known:
       raise config_lib.unknown_key(key)
     if not equals:
-      raise UserError(f"--{name} has no value; write --{name}={known[key]}")
+      raise UserError(f"--config.{key} has no value; write --config.{key}={known[key].default}")
     found[key] = config_lib.read_value(key, value)
   return found
 

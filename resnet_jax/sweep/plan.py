@@ -23,8 +23,6 @@ from resnet_jax.errors import UserError
 from resnet_jax.runs import metrics, workdir
 from resnet_jax.sweep import rows
 
-# Of a sweep that goes on. Its length may not: rows are compared over one budget.
-MAY_DIFFER = ("data.dir", "train.checkpoint_every")
 OURS = ("logs", "report", "sweep.json")  # in a sweep's folder, beside the rows
 
 
@@ -215,7 +213,7 @@ def check(plan: Plan, folder: pathlib.Path) -> dict[Run, ml_collections.ConfigDi
         if workdir.begins(run.workdir):
           config_lib.refuse_unread(config)
       if (old := workdir.read_config(run.workdir, config)) is not None:
-        workdir.refuse_changes(old, config, MAY_DIFFER)
+        workdir.refuse_changes(old, config, of_a_sweep=True)
     except UserError as error:
       raise UserError(f"{run.name}: {error}") from None
     configs[run] = config

@@ -50,7 +50,7 @@ def read(run: Run) -> Status:
 def _steps(run: Run, result: dict[str, Any]) -> int:
   """The length of the whole run."""
   try:
-    config = config_lib.from_json(result["config"])
+    config = config_lib.stored(result["config"])
   except UserError as error:
     raise UserError(f"{run.workdir / 'result.json'}: {error}") from None
   examples, batch_size = result["data"]["train_examples"], config.data.batch_size

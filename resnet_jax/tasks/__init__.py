@@ -10,18 +10,17 @@ import ml_collections
 
 from resnet_jax import errors
 from resnet_jax.data import Info
-from resnet_jax.tasks.classification import Classification, loss_function
-from resnet_jax.tasks.task import Task, task
+from resnet_jax.tasks.classification import LOSSES, Classification
+from resnet_jax.tasks.task import TASKS, Task
 
-__all__ = ["Classification", "Task", "build", "check", "loss_function", "task"]
+__all__ = ["LOSSES", "TASKS", "Classification", "Task", "build", "check"]
 
 
 def check(config: Any) -> None:
   """Raises a UserError where `config.task` names no task or no loss."""
-  if config.task.name not in task:
-    raise errors.unknown("config.task.name", config.task.name, task)
-  if config.task.loss not in loss_function:
-    raise errors.unknown("config.task.loss", config.task.loss, loss_function)
+  for key, known in (("name", TASKS), ("loss", LOSSES)):
+    if config.task[key] not in known:
+      raise errors.unknown(f"config.task.{key}", config.task[key], known)
 
 
 def build(config: Any, info: Info) -> Task:
@@ -31,5 +30,7 @@ def build(config: Any, info: Info) -> Task:
     UserError: there is no such task, or it is none for such data.
   """
   check(config)
-  make: Callable[..., Task] = task[config.task.name]
-  return make(ml_collections.FrozenConfigDict(config), info)
+  make: Callable[..., Task] = TASKS[config.task.name]
+  own = ml_collections.ConfigDict(config)
+  own.data.pad, own.data.flip = info.pad, info.flip  # None is the data set's own
+  return make(ml_collections.FrozenConfigDict(own), info)

@@ -9,22 +9,23 @@ import numpy as np
 import optax
 
 from resnet_jax.data.batch import Batch
+from resnet_jax.data.dataset import Targets
 from resnet_jax.distributed import processes
 from resnet_jax.errors import UserError
 from resnet_jax.registry import Registry
 from resnet_jax.runs.headline import ERROR, LOSS, Metric
-from resnet_jax.tasks.task import Task, task
+from resnet_jax.tasks.task import TASKS, Task
 
-loss_function = Registry("loss", "task.loss")
+LOSSES = Registry("loss", "task.loss")
 
 
-@loss_function("cross_entropy")
+@LOSSES("cross_entropy")
 def cross_entropy(config: Any, logits: jax.Array, labels: jax.Array) -> jax.Array:
   """Of logits [B, classes] and labels int32 [B], for each example: [B]. `config` is config.task."""
   return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
-@task("classification")
+@TASKS("classification")
 class Classification(Task):
   """Targets are labels int32 [B], outputs logits [B, classes]."""
 
@@ -35,9 +36,18 @@ class Classification(Task):
     top5 = Metric("top5_error", "top-5", "%", digits=2, logged=of_imagenet)
     return ERROR, top5, LOSS
 
+  def check(self, targets: Targets) -> None:
+    """Raises a UserError unless there is one label for each image."""
+    if isinstance(targets, dict) or targets.ndim != 1:
+      found = list(targets) if isinstance(targets, dict) else f"of shape {list(targets.shape)}"
+      raise UserError(
+        f"config.data.name={self.info.name!r}: its targets are {found}; config.task.name="
+        "'classification' takes a label for each image, [N]"
+      )
+
   def loss(self, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The mean of `config.task.loss`, and the error in percent."""
-    losses = loss_function[self.config.task.loss](self.config.task, outputs, batch.targets)
+    losses = LOSSES[self.config.task.loss](self.config.task, outputs, batch.targets)
     wrong = jnp.sum(outputs.argmax(-1) != batch.targets, dtype=jnp.int32)
     return losses.mean(), {"error": 100 * wrong}
 

@@ -25,13 +25,14 @@ import numpy as np
 
 from resnet_jax.data import Info, augment
 from resnet_jax.data.batch import Batch
+from resnet_jax.data.dataset import Targets
 from resnet_jax.data.targets import LABELS, OnHost
 from resnet_jax.models.layers import master_dtype
 from resnet_jax.registry import Registry
 from resnet_jax.runs.headline import Metric
 from resnet_jax.tasks.collect import Collector, PerExample
 
-task = Registry("task", "task.name")
+TASKS = Registry("task", "task.name")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,9 @@ class Task:
     """The type of the inputs: float32, or float64 where the computation is."""
     return master_dtype(self.config.model.dtype)
 
+  def check(self, targets: Targets) -> None:
+    """Raises a UserError for targets of a split in memory that are none of this task."""
+
   def outputs(self) -> int:
     """How many outputs the classifier of the network has."""
     return len(self.info.classes)
@@ -81,7 +85,7 @@ class Task:
     images = jnp.asarray(batch.images, self.dtype) / 255
     images = augment.color(color_key, images, data.color_jitter, data.lighting)
     images = augment.center(images, batch.normalization.mean, batch.normalization.scale)
-    images = augment.random_crop_flip(place_key, images, self.info.pad, self.info.flip)
+    images = augment.AUGMENTATIONS[data.augmentation](place_key, images, data)
     return batch.replace(images=images)
 
   def normalize(self, batch: Batch) -> Batch:

@@ -6,24 +6,11 @@ from typing import Any
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax.config import paths
+from resnet_jax.config import paths, settings
 from resnet_jax.errors import UserError
 from resnet_jax.runs import workdir
 from resnet_jax.runs.progress import say
 
-# What must be alike for weights to mean the same.
-NETWORK = (
-  "model.family",
-  "model.depth",
-  "model.unit",
-  "model.shortcut",
-  "model.after_add",
-  "model.projection",
-  "model.stride_on",
-  "model.pool_padding",
-  "model.norm.epsilon",
-  "data.normalize",
-)
 ANEW = "classifier"
 # By the channels of a net's images: what they are called, and what such a net can go on with.
 IMAGES = {
@@ -121,7 +108,7 @@ def check(config) -> None:
   computed = given in config_lib.COMPUTED
   written = computed and "/" in ours  # see `normalization`
   differences = config_lib.differences(source, config)
-  for key in NETWORK:
+  for key in settings.having("weights"):
     if key in differences and not (key == "data.normalize" and written):
       theirs, here = differences[key]
       raise UserError(

@@ -101,6 +101,7 @@ def setup(config) -> Setup:
   def on_every_device(split: Any) -> Any:
     if not isinstance(split, data.Split):
       return split  # photographs, which are streamed
+    learner.task.check(split.targets)
     images, targets = mesh.place((split.images, split.targets), replicated)
     return Examples(images, targets, normalization)
 

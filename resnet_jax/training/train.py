@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax.config import paths
+from resnet_jax.config import paths, settings
 from resnet_jax.distributed import mesh, processes
 from resnet_jax.distributed.preemption import StopRequest
 from resnet_jax.errors import Diverged, Preempted, UserError
@@ -32,7 +32,6 @@ from resnet_jax.training.setup import Setup, check, plan, refuse_idle, setup
 
 DISPATCH_SECONDS = 2.0  # how long one should take, so that a signal is heeded soon
 PROFILED = 5  # steps in a trace, if no evaluation comes between
-OF_A_HOST = {"data.dir", "data.workers"}  # what processes may have each their own way
 
 
 def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[str, Any]:
@@ -58,7 +57,8 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     record_lib.patience()
     if several:
       values = config_lib.leaves(config)
-      processes.refuse_other({f"config.{key}": values[key] for key in values.keys() - OF_A_HOST})
+      shared = values.keys() - {*settings.having("host")}
+      processes.refuse_other({f"config.{key}": values[key] for key in shared})
     if new := processes.lead(lambda: workdir.begins(path)):
       config_lib.refuse_unread(config)
     old = processes.lead(lambda: enter(path, config, stack))

@@ -80,8 +80,7 @@ def test_a_duration_is_the_same_as_a_number_or_a_text():
     ("resnet.py:depth=20,full_preact", "did you mean after_add=full_preact?"),
     ("imagenet/resnet50.py:tourch,folder", "recipe='tourch' is unknown; did you mean 'torch'?"),
     ("imagenet/resnet50.py:folder,tourch", "recipe='tourch' is unknown; did you mean 'torch'?"),
-    ("resnet.py:optim.name=adamw", "config.optim.name is unknown: there is one optimizer, SGD"),
-    ("resnet.py:name=resnet20", "config.model.name is unknown: a net is named by its settings"),
+    ("resnet.py:optim.nam=adamw", "config.optim.nam is unknown; did you mean config.optim.name?"),
     ("resnet.py:depth=20.5", "depth='20.5' is not of type int; it must be a whole number"),
     ("sweeps/depth.py:digits", "is a sweep file; run it by python -m resnet_jax.sweep --config="),
   ],
@@ -94,9 +93,9 @@ def test_arguments_whose_cause_is_named(repository, spec, message):
 @pytest.mark.parametrize(
   ("key", "message"),
   [
-    ("optim.name", "there is one optimizer, SGD with momentum"),
-    ("optimizer.name", "there is one optimizer, SGD with momentum"),
-    ("optim.beta1", "there is one optimizer, SGD with momentum"),
+    ("optim.type", "the optimizer is config.optim.name; one of your own has its settings under"),
+    ("optimizer.name", "the optimizer is config.optim.name"),
+    ("optim.beta1", "under its name, as config.optim.adamw.b1"),
     ("train.epochs", "the length of a run is config.train.steps, as '8 epochs'"),
     ("optim.lr", "did you mean config.optim.learning_rate?"),
     ("optim.batch_size", "did you mean config.data.batch_size?"),

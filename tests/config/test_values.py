@@ -39,7 +39,7 @@ def test_texts_that_are_values(key, text, value):
     ("data.batch_size", "16.5", "config.data.batch_size='16.5' is not of type int; it must be a"),
     ("data.flip", "perhaps", "must be true or false"),
     ("optim.learning_rate", "0,1", "must be a number"),
-    ("optim.name", "adamw", "config.optim.name is unknown: there is one optimizer, SGD"),
+    ("optim.beta1", "0.9", "config.optim.beta1 is unknown: the optimizer is config.optim.name"),
   ],
 )
 def test_texts_that_are_none(key, text, message):

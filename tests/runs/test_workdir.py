@@ -7,6 +7,8 @@ import pytest
 
 from resnet_jax import config as config_lib
 from resnet_jax import data
+from resnet_jax.config import parts, settings
+from resnet_jax.config.setting import Setting
 from resnet_jax.convert import runs
 from resnet_jax.errors import UserError
 from resnet_jax.runs import metrics, workdir
@@ -33,22 +35,51 @@ def test_the_identity_of_a_config_stays(monkeypatch):
   found = workdir.identity(config)
   assert workdir.identity(changed()) == "44136fa355b3678a"  # nothing differs from the defaults
   assert found == "2a563636e12f7407"
-  defaults = config_lib.default_config
-
-  def with_one_more():
-    tree = defaults().unlock()
-    tree.optim.added_later = 5
-    return tree.lock()
-
-  monkeypatch.setattr(config_lib, "default_config", with_one_more)
+  monkeypatch.setitem(settings.SETTINGS, "optim.added_later", Setting(5, "Later."))
   later = config_lib.from_json(config_lib.to_json(config))
   assert later.optim.added_later == 5
   assert workdir.identity(later) == found
 
 
+IDENTITIES = {  # found by the version before the table of settings
+  "687cbb78e57485e1": {
+    "model.shortcut": "exclusive_gating",
+    "model.gate_bias": -3.0,
+    "model.norm.group_size": 64,
+    "data.pad": 2,
+    "optim.nesterov": True,
+    "optim.schedule": "cosine",
+    "optim.weight_decay": 0.002,
+  },
+  "72934bdafcd7cc60": {
+    "model.shortcut": "mine",
+    "model.gate_bias": 1.0,
+    "model.stride_on": "3x3",
+    "model.shortcut_scale": 2,
+    "optim.momentum": 0.0,
+    "optim.nesterov": True,
+    "train.log_every": "2 epochs",
+    "data.normalize": "imagenet",
+    "finetune.frozen": "stem",
+  },
+}
+
+
+@pytest.mark.parametrize("found", IDENTITIES)
+def test_identities_are_those_of_runs_that_began_before(found):
+  config = config_lib.default_config()
+  config.update_from_flattened_dict(IDENTITIES[found])
+  assert workdir.identity(config) == found
+
+
+def test_the_identity_of_a_large_batch_config_stays(repository):
+  spec = f"{repository}/configs/imagenet/resnet18.py:large_batch,folder"
+  assert workdir.identity(config_lib.load_file(spec)) == "48370fca7df3e953"
+
+
 def test_what_a_resume_may_change_does_not_change_the_identity():
   free = {key.replace(".", "__"): value for key, value in config_lib.leaves(changed()).items()}
-  for key in workdir.FREE:
+  for key in parts.free():
     name = key.replace(".", "__")
     other = "other" if isinstance(free[name], str) else 7
     assert workdir.identity(changed(**{name: other})) == workdir.identity(changed()), key

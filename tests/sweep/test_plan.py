@@ -100,7 +100,7 @@ def test_a_plan_is_kept_and_found_again(sweep, tmp_path):
     ('row("a", {"model.depth": 9})', "a, seed 0: model.depth=9 does not fit"),
     ('row("a", {"model.shortcut": "con"})', "a, seed 0: model.shortcut='con' is unknown; did"),
     ('row("a", {"data.batch_size": 16.5})', "float, not int; it must be a whole number"),
-    ('row("a", {"optim.name": "adamw"})', "a, seed 0: config.optim.name is unknown: there is one"),
+    ('row("a", {"optim.name": "adamw"})', "a, seed 0: optim.name='adamw' is unknown; choose from"),
     ('row("a", {"model.shortcut": "gating"})', "'shortcut_gating' or 'exclusive_gating'?"),
     ('row("a", {"optim.drop_at": "9"})', "a, seed 0: config.optim.drop_at='9' does nothing with"),
     ('row("a", {"model.stride_on": "3x3"})', "a, seed 0: config.model.stride_on='3x3' does noth"),

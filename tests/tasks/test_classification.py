@@ -6,6 +6,7 @@ import pytest
 from resnet_jax import tasks
 from resnet_jax.config import default_config
 from resnet_jax.data import Info
+from resnet_jax.errors import UserError
 from resnet_jax.tasks.classification import Scores
 
 
@@ -14,6 +15,18 @@ def scored(scores):
   info = Info("made up", (8, 8, 1), tuple("abcdefg"), 0, False)
   entries = scores.gather()
   return entries["predictions"], tasks.build(default_config(), info).score(entries, None)
+
+
+def test_targets_are_labels():
+  info = Info("made up", (8, 8, 1), tuple("abcdefg"), 0, False)
+  task = tasks.build(default_config(), info)
+  task.check(np.zeros(3, np.int32))
+  with pytest.raises(
+    UserError, match="'made up': its targets are of shape .3, 8, 8.; .*takes a label"
+  ):
+    task.check(np.zeros((3, 8, 8), np.int32))
+  with pytest.raises(UserError, match=r"its targets are \['boxes', 'mask'\]; "):
+    task.check({"boxes": np.zeros(3), "mask": np.zeros(3)})
 
 
 def test_probabilities_are_averaged_over_views():

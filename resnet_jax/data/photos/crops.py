@@ -9,8 +9,9 @@ import math
 import numpy as np
 
 from resnet_jax import errors
+from resnet_jax.config.settings import SETTINGS
 
-KINDS = ("scale", "scale_aspect")
+KINDS = SETTINGS["data.crop"].choices
 _SHORTER = (256, 480)  # [R] 3.4, for crops of 224
 _AREA = (0.08, 1.0)
 _ASPECT = (3 / 4, 4 / 3)

@@ -1,0 +1,70 @@
+"""What is known of a setting: a row of the table in `settings`."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from resnet_jax.config import values
+
+
+class Check(NamedTuple):
+  """A limit of a number: what the message says it must be, and whether a value is within it."""
+
+  text: str
+  holds: Callable[[float], bool]
+
+
+POSITIVE = Check("above 0", lambda value: value > 0)
+NOT_NEGATIVE = Check("0 or more", lambda value: value >= 0)
+COUNT = Check("1 or more", lambda value: value >= 1)
+SHARE = Check("at least 0 and below 1", lambda value: 0 <= value < 1)
+BELOW_ONE = Check("below 1", lambda value: value < 1)
+SEED = Check("below 2**32", lambda value: value < 2**32)
+
+
+class Belongs(NamedTuple):
+  """Under which values of another setting a setting is read.
+
+  A value that is not the package's, such as a user's schedule, is taken to read all; but the
+  settings of a registered part are read by this part only.
+  """
+
+  to: str  # the other setting
+  only: tuple[Any, ...] = ()  # the values under which it is read
+  never: tuple[Any, ...] = ()  # or those under which it is not; of a duration, its number
+  # What messages say it belongs to; "": set elsewhere it is no mistake, as a sweep's rows share it.
+  text: str = ""
+  part: bool = False  # whether it is a registered part's
+
+  def idle(self, other: "Setting", value: Any) -> bool:
+    """Whether nothing reads the setting while the `other` one has this value."""
+    if other.duration and (parsed := values.duration(value)):
+      value = parsed[0]
+    if not self.only:
+      return value in self.never
+    return value not in self.only and (self.part or value in other.choices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+  """A row of the table."""
+
+  default: Any  # None: the data set's own value, or the machine's
+  help: str
+  reader: str = ""  # the module of resnet_jax that reads it
+  optional: type | None = None  # with a default of None: the type of other values
+  duration: bool = False  # 100, "100", "100 steps", "8 epochs", "50000 examples", perhaps "50%"
+  choices: tuple[str, ...] = ()  # the package's; registered parts come on top
+  checks: tuple[Check, ...] = ()
+  belongs: Belongs | None = None  # None: it is always read
+  harmless: tuple[Any, ...] = ()  # values that are no mistake when nothing reads them
+  resume: str = "fixed"  # "free": a resumed run may change it; "sweep": a run of a sweep, too
+  roles: tuple[str, ...] = ()
+
+  @property
+  def kinds(self) -> tuple[type, ...]:
+    """The types of its values; of one that may be None, the others."""
+    if self.duration:
+      return (int, str)
+    kind = self.optional or type(self.default)
+    return (float, int) if kind is float else (kind,)

@@ -1,0 +1,86 @@
+"""Data sets that a function returns as arrays, by name: the digits', and those of one's own.
+
+    @resnet_jax.dataset("shapes", file="shapes.npz")
+    def shapes(config):
+      found = np.load(config.shapes.file)
+      return {"all": (found["images"], found["labels"])}, ("round", "square")
+
+The function is given `config.data`. It returns the parts of the set by name, of which
+`config.data.train_split` and `test_split` take theirs, such as all[:80%] and all[80%:], and the
+names of the classes in the order of the labels. Images are uint8 [N, H, W, C], labels are whole
+numbers. For another task than classification there may be no classes, targets are an array or a
+dict of such, [N, ...], and a third of a part is its truth; see `dataset.Split`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from resnet_jax.data import splits
+from resnet_jax.data.dataset import Dataset, Info, Split, assemble, describe, mapped
+from resnet_jax.errors import UserError
+from resnet_jax.registry import Registry
+
+DATASETS = Registry("data set", "data.name", taken=("folder", "list"))
+Shape = tuple[int, int, int]
+_known: dict[tuple[Callable, str], tuple[Shape, tuple[str, ...]]] = {}  # by function and config
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+  """The data set of a registered function."""
+
+  function: Callable[[Any], Any]
+  PHOTOGRAPHS: ClassVar[bool] = False
+
+  def info(self, config) -> Info:
+    """What is known of it; the arrays are made once for that, and not kept."""
+    key = (self.function, config.to_json())
+    if key not in _known:
+      self._read(config)
+    return describe(config, *_known[key])
+
+  def load(self, config) -> Dataset:
+    """The data set.
+
+    Raises:
+      UserError: the arrays are none of images and labels, or a split names nothing.
+    """
+    parts = self._read(config)
+    return assemble(
+      self.info(config),
+      splits.select("config.data.train_split", config.train_split, parts),
+      splits.select("config.data.test_split", config.test_split, parts),
+    )
+
+  def _read(self, config) -> dict[str, Split]:
+    parts, classes = self.function(config)
+    found = {
+      name: _split(f"data set {config.name!r}, {name}", bool(classes), *part)
+      for name, part in parts.items()
+    }
+    shapes = {split.images.shape[1:] for split in found.values()}
+    if len(shapes) != 1:
+      raise UserError(f"data set {config.name!r}: its images have {len(shapes)} sizes, not one")
+    _known[self.function, config.to_json()] = shapes.pop(), tuple(map(str, classes))
+    return found
+
+
+def _split(
+  what: str, labelled: bool, images: Any, targets: Any, truth: Sequence[Any] | None = None
+) -> Split:
+  images, targets = np.asarray(images), mapped(np.asarray, targets)
+  if images.dtype != np.uint8 or images.ndim != 4:
+    raise UserError(
+      f"{what}: images are {images.dtype} {list(images.shape)}; give uint8 [N, H, W, C]"
+    )
+  for array in targets.values() if isinstance(targets, dict) else [targets]:
+    if len(array) != len(images):
+      raise UserError(f"{what}: {len(array)} targets of {len(images)} images; give one of each")
+  if labelled and not isinstance(targets, dict) and targets.ndim == 1:
+    if targets.dtype.kind not in "iu":
+      raise UserError(f"{what}: labels are {targets.dtype}; give whole numbers")
+    targets = targets.astype(np.int32)
+  return Split(images, targets, truth)
