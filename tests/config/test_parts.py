@@ -14,7 +14,6 @@ from resnet_jax.data import augment
 from resnet_jax.errors import UserError
 from resnet_jax.report import read as report
 from resnet_jax.runs import metrics, workdir
-from resnet_jax.sweep import __main__ as sweep
 from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.training import optim
 from tests.report import fake
@@ -161,20 +160,20 @@ def test_what_a_schedule_reads_may_change_on_a_resume(mine):
   workdir.refuse_changes(one, other)
 
 
-def test_it_is_swept(mine, tmp_path, monkeypatch):
+def test_it_is_swept(mine, tmp_path):
   rows = '[row("three", {"optim.halving.times": 3})]'
   text = "from resnet_jax.sweep import Sweep, row\n"
   text += f"def get_sweep():\n  return Sweep({str(mine)!r}, {rows}, seeds=1)\n"
   (tmp_path / "sweep.py").write_text(text)
-  monkeypatch.setattr(sweep, "_CONFIG", type("Flag", (), {"value": str(tmp_path / "sweep.py")}))
-  shared = sweep.settings(["sweep", "--config.optim.halving.factor=0.25"])
+  spec = str(tmp_path / "sweep.py")
+  shared = plan_lib.settings(["sweep", "--config.optim.halving.factor=0.25"], spec)
   assert shared == {"optim.halving.factor": 0.25}
-  plan = plan_lib.read(str(tmp_path / "sweep.py"), shared)
+  plan = plan_lib.read(spec, shared)
   ((run, config),) = plan_lib.check(plan, tmp_path / "new").items()
   assert config.optim.halving.to_dict() == {"factor": 0.25, "times": 3}
   assert {"--config.optim.halving.factor=0.25", "--config.optim.halving.times=3"} <= {*run.command}
   with pytest.raises(UserError, match="did you mean config.optim.halving.times"):
-    sweep.settings(["sweep", "--config.optim.halving.time=3"])
+    plan_lib.settings(["sweep", "--config.optim.halving.time=3"], spec)
 
 
 def test_config_json_names_the_file(mine):
