@@ -65,9 +65,11 @@ def _model() -> ml_collections.ConfigDict:
   group.residual_scale = 1.0  # shortcut=scaling: the factor on F
   group.gate_bias = -6.0  # shortcut=exclusive_gating, shortcut_gating
   group.dropout_rate = 0.5  # shortcut=dropout
-  group.after_add = "original"  # f and the order in F: see models/units.py
+  group.after_add = "original"  # f and the order in F: see models/orders.py
+  group.residual = "always"  # whether F is computed: always, or as a part of your own decides
   group.projection = "A"  # where the shape changes: A, B, C
   group.stride_on = "1x1"  # the bottleneck's convolution that strides: 1x1, 3x3
+  group.output_stride = 32  # of an imagenet net's last map: 32, or 16 or 8 by dilation
   group.pool_padding = "both"  # of the imagenet stem's pool: both sides, or the end (Caffe)
   group.init = "msra"  # msra, msra_fan_out, xavier, pytorch
   group.dtype = "float32"  # of the computation; parameters are float32
@@ -77,6 +79,7 @@ def _model() -> ml_collections.ConfigDict:
   group.norm.decay = 0.9
   group.norm.epsilon = 1e-5
   group.norm.group_size = 0  # examples that share statistics; 0: the whole batch
+  group.norm.frozen = False  # every BN stays as it is while the weights train
   return group
 
 

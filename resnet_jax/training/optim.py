@@ -1,5 +1,6 @@
 """The learning rate's schedule and SGD with momentum in Caffe's form ([R] 4.2, [I] appendix)."""
 
+import re
 from collections.abc import Callable
 
 import jax
@@ -63,7 +64,8 @@ def build(config, learning_rate: Callable, frozen=()) -> optax.GradientTransform
   Args:
     config: `config.optim`.
     learning_rate: of a step.
-    frozen: the parts of the network that stay as they are, such as "stem".
+    frozen: what stays as it is: parts of the network, such as "stem", or patterns of what the path
+      of a parameter begins with, the names of modules joined by slashes.
 
   Raises:
     UserError: a momentum of one or more, which grows without bound.
@@ -77,6 +79,12 @@ def build(config, learning_rate: Callable, frozen=()) -> optax.GradientTransform
   )
   if not frozen:
     return sgd
-  kind = lambda path, _: "frozen" if path[0].key in frozen else "training"
-  kinds = lambda params: jax.tree_util.tree_map_with_path(kind, params)
+  pattern = re.compile(f"(?:{'|'.join(frozen)})/")
+
+  def kind(path, _):
+    return "frozen" if pattern.match("/".join(part.key for part in path)) else "training"
+
+  def kinds(params):
+    return jax.tree_util.tree_map_with_path(kind, params)
+
   return optax.partition({"training": sgd, "frozen": optax.set_to_zero()}, kinds)

@@ -71,7 +71,7 @@ def check(config) -> None:
   info = data.info(config.data)
   augment.check_channels(config.data, info.shape[-1])
   _, learning_rate = plan(config, config.data.batch_size)  # of however many examples
-  optim.build(config.optim, learning_rate, frozen_parts(config))
+  optim.build(config.optim, learning_rate, models.held(config.model, frozen_parts(config)))
 
 
 def setup(config) -> Setup:
@@ -163,7 +163,7 @@ def build_task(config, info: data.Info, learning_rate: Callable, batch_sharding=
   frozen = frozen_parts(config)
   return steps.Task(
     models.build(config.model, len(info.classes), frozen),
-    optim.build(config.optim, learning_rate, frozen),
+    optim.build(config.optim, learning_rate, models.held(config.model, frozen)),
     config.data.batch_size,
     info.pad,
     info.flip,

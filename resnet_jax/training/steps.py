@@ -179,7 +179,7 @@ def batch_statistics(task: Task, variables, examples: Examples, chosen: jax.Arra
   images, _ = take(task, examples, chosen)
   images = augment.normalize(images, examples.mean, examples.scale, task.dtype)
   config = ml_collections.ConfigDict(task.model.config)
-  config.norm.decay = 0.0  # what is kept of each batch is its own
+  config.norm.decay, config.norm.frozen = 0.0, False  # what is kept of each batch is its own
   model = task.model.clone(config=ml_collections.FrozenConfigDict(config), frozen=())
   _, updated = model.apply(
     variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": task.key(2)}
