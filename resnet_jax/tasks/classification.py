@@ -57,7 +57,7 @@ class Classification(Task):
 
   def collector(self, examples: int) -> "Scores":
     """Averages the probabilities over views and networks."""
-    return Scores(examples, self.outputs())
+    return Scores(examples, len(self.info.classes))
 
   def score(self, entries: dict[str, np.ndarray], truth: Any) -> dict[str, float]:
     """Errors in percent, of which an example that could not be read is one, and the mean loss."""

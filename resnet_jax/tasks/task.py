@@ -6,8 +6,8 @@ The loop knows no task by name. A task of one's own is a class in a file of one'
     class Brightness(resnet_jax.Task):
       metrics = (Metric("square_error"),)
 
-      def outputs(self):
-        return 1
+      def head(self):
+        return Classifier(1, "msra", name="brightness")
 
       def loss(self, outputs, batch):
         return ((outputs[:, 0] - batch.targets) ** 2).mean(), {}
@@ -22,11 +22,13 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from resnet_jax.data import Info, augment
 from resnet_jax.data.batch import Batch
 from resnet_jax.data.dataset import Targets
 from resnet_jax.data.targets import LABELS, OnHost
+from resnet_jax.models.heads import Classifier
 from resnet_jax.models.layers import master_dtype
 from resnet_jax.registry import Registry
 from resnet_jax.runs.headline import Metric
@@ -69,9 +71,9 @@ class Task:
   def check(self, targets: Targets) -> None:
     """Raises a UserError for targets of a split in memory that are none of this task."""
 
-  def outputs(self) -> int:
-    """How many outputs the classifier of the network has."""
-    return len(self.info.classes)
+  def head(self) -> nn.Module:
+    """What the network ends with, see `models.heads`: a classifier, unless the task has another."""
+    return Classifier(len(self.info.classes), self.config.model.init, name="classifier")
 
   def augment(self, key: jax.Array, batch: Batch) -> Batch:
     """The batch as the network trains on it: normalized, jittered, cropped and mirrored.

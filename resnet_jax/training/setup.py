@@ -73,7 +73,7 @@ def check(config) -> None:
   info = data.info(config.data)
   augment.check_channels(config.data, info.shape[-1])
   _, learning_rate = plan(config, config.data.batch_size)  # of however many examples
-  optim.build(config.optim, learning_rate, frozen_parts(config))
+  optim.build(config.optim, learning_rate, models.held(config.model, frozen_parts(config)))
 
 
 def setup(config) -> Setup:
@@ -168,9 +168,9 @@ def build_learner(
   frozen = frozen_parts(config)
   task = tasks.build(config, info)
   return steps.Learner(
-    models.build(config.model, task.outputs(), frozen),
+    models.build(config.model, frozen=frozen, head=task.head()),
     task,
-    optim.build(config.optim, learning_rate, frozen),
+    optim.build(config.optim, learning_rate, models.held(config.model, frozen)),
     config.data.batch_size,
     config.seed,
     batch_sharding,

@@ -145,7 +145,7 @@ def batch_statistics(learner: Learner, variables: Any, batch: Batch) -> Any:
   """The statistics of every BN over one batch in training mode, as a tree like `batch_stats`."""
   images = learner.task.normalize(learner.spread(batch)).images
   config = ml_collections.ConfigDict(learner.model.config)
-  config.norm.decay = 0.0  # what is kept of each batch is its own
+  config.norm.decay, config.norm.frozen = 0.0, False  # what is kept of each batch is its own
   model = learner.model.clone(config=ml_collections.FrozenConfigDict(config), frozen=())
   _, updated = model.apply(
     variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": learner.key(2)}
