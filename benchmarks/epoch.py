@@ -91,13 +91,13 @@ def peer_trainer(config: Any, given: dict[str, Any]) -> Callable[[int], None]:
 
   class Cifar(torch.utils.data.Dataset):
     def __len__(self):
-      return len(split.labels)
+      return len(split.targets)
 
     def __getitem__(self, index):
       image = np.pad(np.float32(split.images[index]) / 255 - mean, ((4, 4), (4, 4), (0, 0)))
       top, left, flip = (int(torch.randint(n, ())) for n in (9, 9, 2))
       image = image[top : top + 32, left : left + 32][:, :: -1 if flip else 1]
-      return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), split.labels[index]
+      return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), split.targets[index]
 
   net = peer.Net(config.model, units_per_stage(config.model), 3, 10)
   trainer = peer.Trainer(given["peer"], net, 32, given["batch"])

@@ -31,9 +31,9 @@ def child(given: dict[str, Any]) -> None:
 
   spec, size = common.NETS[given["net"]]
   config = ours.config(spec, {"remat": given["remat"], "dtype": given["dtype"]})
-  task = ours.task(config, given["batch"])
-  state = jax.eval_shape(lambda: steps.init(task, (size, size, 3)))
-  dispatch = jax.jit(steps.dispatch(task, 16), donate_argnums=0)
+  learner = ours.learner(config, given["batch"])
+  state = jax.eval_shape(lambda: steps.init(learner, (size, size, 3)))
+  dispatch = jax.jit(steps.dispatch(learner, 16), donate_argnums=0)
   planned = dispatch.lower(state, ours.examples(size), np.int32(1)).compile().memory_analysis()
   sizes = (
     getattr(planned, f"{kind}_size_in_bytes") for kind in ("argument", "output", "temp", "alias")

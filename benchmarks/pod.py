@@ -98,6 +98,7 @@ def count(net: str, group_size: int) -> list[int]:
   import jax
   import ours
 
+  from resnet_jax.data.batch import take
   from resnet_jax.distributed import mesh
   from resnet_jax.training import steps
 
@@ -105,13 +106,15 @@ def count(net: str, group_size: int) -> list[int]:
   config = ours.config(spec, {})
   config.model.norm.group_size = group_size
   devices = mesh.build()
-  task, everywhere = ours.task(config, BATCH, mesh.batched(devices)), mesh.replicated(devices)
-  state = jax.eval_shape(lambda: steps.init(task, (size, size, 3)))
+  learner, everywhere = ours.learner(config, BATCH, mesh.batched(devices)), mesh.replicated(devices)
+  state = jax.eval_shape(lambda: steps.init(learner, (size, size, 3)))
   step = jax.jit(
-    lambda *given: steps.train_step(task, *given), in_shardings=everywhere, out_shardings=everywhere
+    lambda *given: steps.train_step(learner, *given),
+    in_shardings=everywhere,
+    out_shardings=everywhere,
   )
-  chosen = jax.ShapeDtypeStruct((BATCH,), "int32")
-  return all_reduces(step.lower(state, ours.examples(size), chosen).compile().as_text())
+  batch = take(ours.examples(size), jax.numpy.arange(BATCH))
+  return all_reduces(step.lower(state, batch).compile().as_text())
 
 
 def multiply_adds(net: str) -> float:

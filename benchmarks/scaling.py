@@ -25,11 +25,11 @@ def images_per_second(config, size: int, batch: int, devices: int, steps: int) -
   from resnet_jax.training import steps as steps_lib
 
   mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("data",))
-  task = ours.task(config, batch, mesh_lib.batched(mesh))
+  learner = ours.learner(config, batch, mesh_lib.batched(mesh))
   everywhere = mesh_lib.replicated(mesh)
-  init = jax.jit(lambda: steps_lib.init(task, (size, size, 3)), out_shardings=everywhere)
+  init = jax.jit(lambda: steps_lib.init(learner, (size, size, 3)), out_shardings=everywhere)
   state, examples = init(), jax.device_put(ours.examples(size), everywhere)
-  dispatch = jax.jit(steps_lib.dispatch(task, steps), donate_argnums=0)
+  dispatch = jax.jit(steps_lib.dispatch(learner, steps), donate_argnums=0)
   for count in (1, steps):
     begin = time.perf_counter()
     state, _ = jax.block_until_ready(dispatch(state, examples, np.int32(count)))

@@ -34,15 +34,16 @@ def child(given: dict[str, Any]) -> None:
   import numpy as np
 
   from resnet_jax import config as config_lib
-  from resnet_jax.training import compilation, feed, setup
+  from resnet_jax.training import compilation, setup
   from resnet_jax.training import steps as steps_lib
+  from resnet_jax.training.seeds import Together
 
   compilation.set_up()
   run = setup.setup(config_lib.load_file(given["config"]))
   shape, examples = run.dataset.info.shape, run.train
-  task = lambda seed: dataclasses.replace(run.task, seed=seed, batch_sharding=None)
-  init = lambda seed: steps_lib.init(task(seed), shape)
-  train = lambda seed, state, *shared: steps_lib.dispatch(task(seed), steps)(state, *shared)
+  learner = lambda seed: dataclasses.replace(run.learner, seed=seed, batch_sharding=None)
+  init = lambda seed: steps_lib.init(learner(seed), shape)
+  train = lambda seed, state, *shared: steps_lib.dispatch(learner(seed), steps)(state, *shared)
   if way == "vmap":
     init, train = jax.vmap(init), jax.vmap(train, (0, 0, None, None))
   elif way == "map":
@@ -53,8 +54,10 @@ def child(given: dict[str, Any]) -> None:
     )
   numbers = 0 if way in ("alone", "processes") else np.arange(seeds)
   if way == "mesh":
-    runs = [run._replace(task=dataclasses.replace(run.task, seed=seed)) for seed in range(seeds)]
-    states, together = [jax.jit(init)(seed) for seed in range(seeds)], feed.Seeds(runs)
+    runs = [
+      run._replace(learner=dataclasses.replace(run.learner, seed=seed)) for seed in range(seeds)
+    ]
+    states, together = [jax.jit(init)(seed) for seed in range(seeds)], Together(runs)
   else:
     states, dispatch = jax.jit(init)(numbers), jax.jit(train)
 

@@ -26,13 +26,13 @@ NETS = {
 }
 COMPILE = """
 import sys, time, jax, numpy as np
-from resnet_jax import feed, setup, steps
+from resnet_jax.training import feed, setup, steps
 from resnet_jax.config import load_file
 config = load_file(sys.argv[1])
 config.data.batch_size = 32
 run = setup.setup(config)
 begin = time.perf_counter()
-dispatch = jax.jit(steps.dispatch(run.task, feed.MOST), donate_argnums=0)
+dispatch = jax.jit(steps.dispatch(run.learner, feed.MOST), donate_argnums=0)
 lowered = dispatch.lower(run.template, run.train, np.int32(1))
 traced = time.perf_counter()
 lowered.compile()

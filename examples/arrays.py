@@ -13,7 +13,7 @@ from configs import resnet
 def arrays(config):
   """The file's arrays, of which the splits take theirs."""
   found = np.load(config.arrays.file)
-  return {"all": (found["images"], found["labels"])}, range(found["labels"].max() + 1)
+  return {"all": (found["images"], found["labels"])}, range(int(found["labels"].max()) + 1)
 
 
 def get_config(file: str = "arrays.npz"):

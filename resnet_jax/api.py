@@ -19,6 +19,7 @@ from resnet_jax.models import ResNet
 from resnet_jax.runs import metrics
 from resnet_jax.runs import workdir as workdir_lib
 from resnet_jax.runs.checkpoint import Checkpoints
+from resnet_jax.runs.headline import of_result
 from resnet_jax.runs.progress import say
 from resnet_jax.training import setup as setup_lib
 from resnet_jax.training import steps
@@ -28,7 +29,7 @@ class Run(NamedTuple):
   """A trained network: `run(images)` gives logits."""
 
   config: Any
-  task: steps.Task
+  learner: steps.Learner
   variables: dict[str, Any]  # params and batch_stats, for model.apply
   step: int
   info: data.Info  # its classes in the order of the logits
@@ -40,7 +41,7 @@ class Run(NamedTuple):
   @property
   def model(self) -> ResNet:
     """The network itself."""
-    return self.task.model
+    return self.learner.model
 
   def __call__(self, images) -> Any:
     """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes].
@@ -77,7 +78,7 @@ class Run(NamedTuple):
     """uint8 images [N, H, W, C] as the network takes them."""
     if images.dtype != np.uint8:
       raise UserError(f"images of type {images.dtype}; give uint8, 0 to 255, as load_data does")
-    return augment.normalize(jnp.asarray(images), *self.normalization, self.task.dtype)
+    return augment.normalize(jnp.asarray(images), *self.normalization, self.learner.task.dtype)
 
 
 def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
@@ -100,9 +101,9 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   say(convert.said(path, config, report))
   classes = variables["params"]["classifier"]["bias"].size
   info = convert.info(config, classes, report.classes)
-  network = task(config, info)
-  normalization = _normalization(config, config, report.fingerprint, network.dtype)
-  return Run(config, network, jax.device_put(variables), 0, info, normalization)
+  found = learner(config, info)
+  normalization = _normalization(config, config, report.fingerprint, found.task.dtype)
+  return Run(config, found, jax.device_put(variables), 0, info, normalization)
 
 
 def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", config=None) -> Run:
@@ -121,11 +122,11 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
   """
   own = own_config(directory, config)
   config = own if config is None else fitting(own, config)
-  info, network, state, position = restore(directory, checkpoint, config)
+  info, found, state, position = restore(directory, checkpoint, config)
   here = mesh.replicated(mesh.own())
-  constants = _normalization(config, own, position["data"], network.dtype)
+  constants = _normalization(config, own, position["data"], found.task.dtype)
   normalization = jax.device_put(constants, here)
-  return Run(config, network, state.variables, position["step"], info, normalization)
+  return Run(config, found, state.variables, position["step"], info, normalization)
 
 
 def own_config(directory: str | os.PathLike, given: Any = None) -> Any:
@@ -150,11 +151,11 @@ def fitting(own, config) -> Any:
 
 def restore(
   directory: str | os.PathLike, checkpoint: str | int, config
-) -> tuple[data.Info, steps.Task, steps.TrainState, dict[str, Any]]:
+) -> tuple[data.Info, steps.Learner, steps.TrainState, dict[str, Any]]:
   """A run's state, and what belongs to it, without its data set.
 
   Returns:
-    what is known of the data set, the task, the state and the position.
+    what is known of the data set, the learner, the state and the position.
 
   Raises:
     UserError: no such checkpoint is whole and of this run.
@@ -165,7 +166,7 @@ def restore(
   step = _step(path, checkpoint, checkpoints)
   setup_lib.use_type(config)
   info = _info(path, config)
-  network = task(config, info)
+  found = learner(config, info)
   here = mesh.replicated(mesh.own())
 
   def foreign(position: dict[str, Any]) -> str | None:
@@ -177,7 +178,7 @@ def restore(
       )
     return other
 
-  restored = checkpoints.restore(setup_lib.template(network, info.shape, here), step, foreign)
+  restored = checkpoints.restore(setup_lib.template(found, info.shape, here), step, foreign)
   if not restored:
     there = ", ".join(map(str, checkpoints.steps())) or "none"
     why = checkpoints.refused and f": {checkpoints.refused}"
@@ -186,7 +187,7 @@ def restore(
   workdir_lib.say_if_older(position, _warn)
   if names := workdir_lib.class_names(path, position):
     info = dataclasses.replace(info, classes=names)
-  return info, network, state, position
+  return info, found, state, position
 
 
 def _warn(text: str) -> None:
@@ -209,10 +210,10 @@ def _info(path: pathlib.Path, config) -> data.Info:
   return data.info(config.data)
 
 
-def task(config, info: data.Info) -> steps.Task:
+def learner(config, info: data.Info) -> steps.Learner:
   """What a network needs to be restored, without its data."""
   _, learning_rate = setup_lib.plan(config, config.data.batch_size)
-  return setup_lib.build_task(config, info, learning_rate)
+  return setup_lib.build_learner(config, info, learning_rate)
 
 
 def _normalization(config, own, fingerprint: str, dtype: Any) -> tuple[Any, Any]:
@@ -231,9 +232,12 @@ def refuse_other_data(own, config, dataset: data.Dataset, fingerprint: str) -> N
 
 
 def _best_step(path: pathlib.Path, kept: list[int]) -> int:
-  """The first of the kept checkpoints with the least test error."""
+  """The first of the kept checkpoints with the best headline."""
+  headline = of_result(workdir_lib.result(path))
   tested = [row for row in metrics.read_rows(path) if row["split"] == "test"]
-  errors = {row["step"]: row["error"] for row in tested if row["step"] in kept}
-  if not errors:
-    raise UserError(f"{path} was never evaluated: no checkpoint is the best; take last")
-  return min(errors, key=errors.__getitem__)
+  values = {row["step"]: row[headline.name] for row in tested if row["step"] in kept}
+  best = headline.best(values.values())
+  for step, value in values.items():
+    if value == best:
+      return step
+  raise UserError(f"{path} was never evaluated: no checkpoint is the best; take last")

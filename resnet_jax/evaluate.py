@@ -16,6 +16,7 @@ from resnet_jax.data import classes
 from resnet_jax.distributed import mesh, processes
 from resnet_jax.errors import UserError
 from resnet_jax.runs import results, workdir
+from resnet_jax.runs.headline import in_words
 from resnet_jax.runs.progress import say
 from resnet_jax.training import evaluation, feed, precise_bn
 from resnet_jax.training import setup as setup_lib
@@ -65,7 +66,7 @@ def evaluate(
   first = setup_lib.setup(runs[0].config)
   for run in runs[1:]:
     _restore(run, first)  # what is wrong with one is found before any is tested
-  scores = evaluation.Scores(first.dataset.test_examples, len(_classes(first)))
+  tally = evaluation.Tally(first.learner.task, first.dataset.test)
   steps, told = list[int](), set[str]()
   for run in runs:
     setup = setup_lib.setup(run.config) if steps else first
@@ -74,12 +75,13 @@ def evaluate(
       raise UserError(
         f"{run.directory} is tested on {own_test}, {directories[0]} on {_tested(first)}"
       )
-    steps.append(_score(scores, run, setup, first, test))
-  found = evaluation.summarize(scores)
+    steps.append(_add(tally, run, setup, first, test))
+  found = tally.evaluation()
   evaluation.check_read(found, first)
   if not processes.first():
     return found
-  _print(found, steps)
+  metrics = in_words(first.learner.task.metrics, found.metrics, found.examples)
+  print(f"step {', '.join(map(str, steps))}: test {metrics}")
   if len(directories) == 1:
     print(*published(first.config, len(_classes(first))), sep="", end="")
   if predictions:
@@ -89,7 +91,7 @@ def evaluate(
 
 def _save(path: pathlib.Path, found: evaluation.Evaluation, step: int) -> None:
   try:
-    results.write_predictions(path, found.predictions, found.labels, step)
+    results.write_predictions(path, found.kept, step)
   except OSError as error:
     raise UserError(f"--predictions={path} cannot be written: {error.strerror}") from None
 
@@ -114,8 +116,8 @@ def _restore(run: _Run, first: setup_lib.Setup) -> tuple[Any, dict[str, Any], cl
   Raises:
     UserError: it cannot be restored, or is trained on other classes.
   """
-  _, network, state, position = api.restore(run.directory, run.checkpoint, run.config)
-  names, outputs = workdir.class_names(run.directory, position), network.model.classes
+  _, learner, state, position = api.restore(run.directory, run.checkpoint, run.config)
+  names, outputs = workdir.class_names(run.directory, position), learner.model.classes
   order = classes.order(str(run.directory), names, outputs, _place(first), _classes(first))
   return state.variables, position, order
 
@@ -134,11 +136,11 @@ def _tested(setup: setup_lib.Setup) -> str:
   return f"{examples} examples of {len(info.classes)} classes of {info.name}"
 
 
-def _score(
-  scores: evaluation.Scores, run: _Run, setup: setup_lib.Setup, first: setup_lib.Setup, test: Test
+def _add(
+  tally: evaluation.Tally, run: _Run, setup: setup_lib.Setup, first: setup_lib.Setup, test: Test
 ) -> int:
-  """Adds what one run thinks, with the classes in the order of the `first` run's test set; returns
-  its step.
+  """Adds what one run makes of the test set, with the classes in the order of the `first` run's;
+  returns its step.
   """
   variables, position, order = _restore(run, first)
   api.refuse_other_data(run.own, setup.config, setup.dataset, position["data"])
@@ -147,10 +149,13 @@ def _score(
   if test.precise_bn:
     batches = feed.build(setup).batches()
     everywhere = mesh.place(variables, setup.replicated)
-    variables = mesh.local(precise_bn.recompute(setup.task, everywhere, batches, test.precise_bn))
+    variables = mesh.local(
+      precise_bn.recompute(setup.learner, everywhere, batches, test.precise_bn)
+    )
   here = setup.own()
   groups = _numbered(evaluation.groups(here, test.view), setup, first)
-  evaluation.add(scores, here.task, variables, groups, columns=order.columns)
+  same = np.array_equal(order.columns, np.arange(len(order.columns)))
+  tally.add(here.learner, variables, groups, columns=None if same else order.columns)
   return position["step"]
 
 
@@ -169,9 +174,12 @@ def _numbered(
 ) -> Iterator[evaluation.Group]:
   """Groups of the data set of `setup`, their labels as the `first` run's numbers the classes."""
   places = classes.matched(_place(first), _classes(first), _place(setup), _classes(setup))
+  if np.array_equal(places, np.arange(len(places))):
+    yield from groups
+    return
   for group in groups:
-    labels = np.where(group.labels < 0, group.labels, places[group.labels])  # -1: not known
-    yield group._replace(labels=labels.astype(np.int32))
+    labels = np.where(group.targets < 0, group.targets, places[group.targets])  # -1: not known
+    yield group._replace(targets=labels.astype(np.int32))
 
 
 def published(config, classes: int) -> list[str]:
@@ -183,15 +191,6 @@ def published(config, classes: int) -> list[str]:
       top5 = "" if entry.top5 is None else f", top-5 {entry.top5:g} %"
       lines.append(f"  {entry.source}, {entry.measured_on}: {entry.text} %{top5}\n")
   return lines
-
-
-def _print(found: evaluation.Evaluation, steps: list[int]) -> None:
-  examples = len(found.labels)
-  print(
-    f"step {', '.join(map(str, steps))}: test error {found.error:.2f} % "
-    f"({round(found.error * examples / 100)} of {examples}), top-5 {found.top5_error:.2f} %, loss "
-    f"{found.loss:.4f}"
-  )
 
 
 if __name__ == "__main__":

@@ -118,8 +118,9 @@ class Registry(Mapping[str, Any]):
     return len(self.parts)
 
 
-def _whose(value: Any) -> tuple[str, str]:
-  return value.__module__, value.__qualname__
+def _whose(value: Any) -> Any:
+  """What stays when a function is defined again; a row of text is itself."""
+  return value if isinstance(value, str) else (value.__module__, value.__qualname__)
 
 
 def _user_file(path: str | None) -> pathlib.Path | None:

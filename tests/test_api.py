@@ -61,7 +61,7 @@ def test_a_shortcut_and_a_unit_of_ones_own(tmp_path, repository, monkeypatch, na
   assert repr(run) == "Run(cifar wide-11, halved, original, digits, step 2)"
   with pytest.raises(resnet_jax.UserError, match="images of type float64; give uint8"):
     run(test.images / 255)
-  wrong = np.mean(np.argmax(logits, -1) != test.labels)
+  wrong = np.mean(np.argmax(logits, -1) != test.targets)
   assert 100 * wrong == pytest.approx(result["test_error"])
   model = resnet_jax.build_model(config.model, classes=10)
   np.testing.assert_array_equal(
@@ -83,7 +83,7 @@ def test_what_a_notebook_shows_is_a_line(repository, monkeypatch):
   assert repr(digits.test) == "Split(360 images, 8 x 8 x 1)"
   many = data.describe(config.data, (224, 224, 3), tuple(map(str, range(1000))))
   assert repr(many) == "Info(digits, 224 x 224 x 3, 1000 classes, pad=0, flip=False)"
-  for shown in (resnet_jax.build_model(config.model, classes=10), api.task(config, run.info)):
+  for shown in (resnet_jax.build_model(config.model, classes=10), api.learner(config, run.info)):
     assert len(repr(shown)) < 2500
   made = setup.setup(config)
   assert repr(made) == "Setup(cifar basic-20, identity, original, digits, 1440 steps)"

@@ -28,20 +28,21 @@ def test_an_ensemble_averages_probabilities(runs, tmp_path, capsys):
   loaded = [resnet_jax.load_run(run) for run in runs]
   test = resnet_jax.load_data(loaded[0].config.data).test
   shares = np.mean([jax.nn.softmax(run(test.images)) for run in loaded], 0)
-  np.testing.assert_array_equal(found.predictions, shares.argmax(-1))
-  loss = -np.log(shares[np.arange(360), test.labels]).mean()
-  assert found.loss == pytest.approx(loss, rel=1e-5)
-  wrong = int(np.sum(found.predictions != test.labels))
+  np.testing.assert_array_equal(found.kept["predictions"], shares.argmax(-1))
+  loss = -np.log(shares[np.arange(360), test.targets]).mean()
+  assert found.metrics["loss"] == pytest.approx(loss, rel=1e-5)
+  wrong = int(np.sum(found.kept["predictions"] != test.targets))
   out = capsys.readouterr().out
   assert out.startswith(f"step 4, 4: test error {100 * wrong / 360:.2f} % ({wrong} of 360), top-5")
-  np.testing.assert_array_equal(np.load(tmp_path / "both.npz")["predictions"], found.predictions)
+  saved = np.load(tmp_path / "both.npz")
+  np.testing.assert_array_equal(saved["predictions"], found.kept["predictions"])
 
 
 def test_precise_bn_changes_the_statistics_of_the_test_alone(runs):
   plain = evaluate.evaluate(None, runs[:1])
   precise = evaluate.evaluate(None, runs[:1], test=evaluate.Test(precise_bn=10))
-  assert precise.loss != plain.loss
-  assert evaluate.evaluate(None, runs[:1]).loss == plain.loss
+  assert precise.metrics["loss"] != plain.metrics["loss"]
+  assert evaluate.evaluate(None, runs[:1]).metrics["loss"] == plain.metrics["loss"]
 
 
 def test_what_cannot_be_tested(runs, tmp_path, repository, monkeypatch):

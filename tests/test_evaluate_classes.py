@@ -55,7 +55,7 @@ def trained(folder, root, names, kind="folder", known=True, result=None):
   metrics.write_json(folder / "config.json", to_json(config))
   info = api.data.describe(config.data, (32, 32, 3), tuple(names))
   here = mesh.replicated(mesh.build())
-  template = setup.template(api.task(config, info), info.shape, here)
+  template = setup.template(api.learner(config, info), info.shape, here)
   state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template)
   state.params["classifier"]["bias"][:] = [level(name) for name in names]
   whose = record.whose(config, names if known else None)
@@ -96,7 +96,7 @@ def test_numbers_sorted_as_words_by_one_and_as_numbers_by_another(tmp_path, kind
   names = sorted(NUMBERS) if kind == "folder" else NUMBERS
   run, file = trained(tmp_path / "run", root, names, kind), tmp_path / "found.npz"
   found = evaluate.evaluate(config_of(root, other), [run], predictions=str(file))
-  assert found.error == 0
+  assert found.metrics["error"] == 0
   # What is saved is in the order of the test set, not of the run.
   order = NUMBERS if other == "list" else sorted(NUMBERS)
   paths = [line.split()[0] for line in (root / "val.txt").read_text().splitlines()]
@@ -111,7 +111,7 @@ def test_an_imported_net_on_numbered_folders(tmp_path, capsys):
   root = photographs(tmp_path / "photos", NUMBERS)
   run = trained(tmp_path / "run", root, NUMBERS, known=False)
   found = evaluate.evaluate(None, [run])
-  assert (found.error, found.top5_error) == (0, 0)
+  assert (found.metrics["error"], found.metrics["top5_error"]) == (0, 0)
   said = [line for line in capsys.readouterr().out.splitlines() if "are not known" in line]
   assert len(said) == 1 and said[0].endswith("in the order of their numbers: 0, 1, 2, ...")
   other = photographs(tmp_path / "other", NUMBERS[:11])
@@ -147,7 +147,7 @@ def test_an_older_run_has_its_names_from_its_result(tmp_path, own, capsys):
   result = {"fingerprint": "fingerprint" if own else "of other data"}
   run = trained(tmp_path / "run", root, sorted(NUMBERS), known=False, result=result)
   found, said = evaluate.evaluate(None, [run]), capsys.readouterr().out
-  assert (found.error == 0, "are not known" in said) == (own, not own)
+  assert (found.metrics["error"] == 0, "are not known" in said) == (own, not own)
 
 
 def test_a_loaded_run_names_the_classes_it_has_learnt(tmp_path):

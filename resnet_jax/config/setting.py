@@ -19,6 +19,7 @@ NOT_NEGATIVE = Check("0 or more", lambda value: value >= 0)
 COUNT = Check("1 or more", lambda value: value >= 1)
 SHARE = Check("at least 0 and below 1", lambda value: 0 <= value < 1)
 BELOW_ONE = Check("below 1", lambda value: value < 1)
+OUTPUT_STRIDE = Check("32, 16 or 8", lambda value: value in (32, 16, 8))
 SEED = Check("below 2**32", lambda value: value < 2**32)
 
 

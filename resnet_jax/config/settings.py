@@ -8,6 +8,7 @@ from resnet_jax.config.setting import (
   BELOW_ONE,
   COUNT,
   NOT_NEGATIVE,
+  OUTPUT_STRIDE,
   POSITIVE,
   SEED,
   SHARE,
@@ -58,6 +59,20 @@ SETTINGS: dict[str, Setting] = {
     "Seed of the weights, the order of the examples, augmentation and dropout.",
     "training.setup",
     checks=(NOT_NEGATIVE, SEED),
+  ),
+  # What the network is trained for.
+  "task.name": Setting(
+    "classification",
+    "Task: the package's, or one of your own.",
+    "tasks",
+    choices=("classification",),
+  ),
+  "task.loss": Setting(
+    "cross_entropy",
+    "Loss: the package's, or one of your own.",
+    "tasks.classification",
+    choices=("cross_entropy",),
+    belongs=Belongs("task.name", only=("classification",), text="task.name=classification"),
   ),
   # The network.
   "model.name": Setting(
@@ -120,6 +135,12 @@ SETTINGS: dict[str, Setting] = {
     choices=_ORDERS,
     roles=("weights", "paper", "word"),
   ),
+  "model.residual": Setting(
+    "always",
+    "Whether F is computed: always, or as a part of your own decides.",
+    "models.units",
+    choices=("always",),
+  ),
   "model.projection": Setting(
     "A",
     "Shortcut where the shape changes: A pads with zeros, B is a 1x1 convolution, C is one in "
@@ -136,6 +157,12 @@ SETTINGS: dict[str, Setting] = {
     choices=("1x1", "3x3"),
     belongs=_BOTTLENECK,
     roles=("weights", "exported", "depth"),
+  ),
+  "model.output_stride": Setting(
+    32,
+    "Stride of an ImageNet net's last map: 32, or 16 or 8 by dilation.",
+    "models.resnet",
+    checks=(OUTPUT_STRIDE,),
   ),
   "model.pool_padding": Setting(
     "both",
@@ -184,6 +211,9 @@ SETTINGS: dict[str, Setting] = {
     "models.layers",
     checks=(NOT_NEGATIVE,),
     roles=("training",),
+  ),
+  "model.norm.frozen": Setting(
+    False, "Whether every BN stays as it is while the weights train.", "models.layers"
   ),
   # The data set, and how it is augmented.
   "data.name": Setting(

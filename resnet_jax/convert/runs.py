@@ -69,8 +69,8 @@ def refuse_taken(path: pathlib.Path) -> None:
 
 def _state(config: Any, info: data.Info, variables: Any) -> Any:
   """The state of a run that has these weights and has not trained."""
-  network = api.task(config, info)
-  like = setup.template(network, info.shape, mesh.replicated(mesh.build()))
+  learner = api.learner(config, info)
+  like = setup.template(learner, info.shape, mesh.replicated(mesh.build()))
   params, batch_stats = (
     jax.tree.map(lambda value, leaf: jnp.asarray(value, leaf.dtype), variables[kind], shapes)
     for kind, shapes in (("params", like.params), ("batch_stats", like.batch_stats))
@@ -79,5 +79,5 @@ def _state(config: Any, info: data.Info, variables: Any) -> Any:
     step=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats=batch_stats,
-    opt_state=network.optimizer.init(params),
+    opt_state=learner.optimizer.init(params),
   )

@@ -8,17 +8,18 @@
 The function is given `config.data`. It returns the parts of the set by name, of which
 `config.data.train_split` and `test_split` take theirs, such as all[:80%] and all[80%:], and the
 names of the classes in the order of the labels. Images are uint8 [N, H, W, C], labels are whole
-numbers.
+numbers. For another task than classification there may be no classes, targets are an array or a
+dict of such, [N, ...], and a third of a part is its truth; see `dataset.Split`.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from resnet_jax.data import splits
-from resnet_jax.data.dataset import Dataset, Info, Split, assemble, describe
+from resnet_jax.data.dataset import Dataset, Info, Split, assemble, describe, mapped
 from resnet_jax.errors import UserError
 from resnet_jax.registry import Registry
 
@@ -57,7 +58,8 @@ class Arrays:
   def _read(self, config) -> dict[str, Split]:
     parts, classes = self.function(config)
     found = {
-      name: _split(f"data set {config.name!r}, {name}", *part) for name, part in parts.items()
+      name: _split(f"data set {config.name!r}, {name}", bool(classes), *part)
+      for name, part in parts.items()
     }
     shapes = {split.images.shape[1:] for split in found.values()}
     if len(shapes) != 1:
@@ -66,15 +68,19 @@ class Arrays:
     return found
 
 
-def _split(what: str, images: Any, labels: Any) -> Split:
-  images, labels = np.asarray(images), np.asarray(labels)
+def _split(
+  what: str, labelled: bool, images: Any, targets: Any, truth: Sequence[Any] | None = None
+) -> Split:
+  images, targets = np.asarray(images), mapped(np.asarray, targets)
   if images.dtype != np.uint8 or images.ndim != 4:
     raise UserError(
       f"{what}: images are {images.dtype} {list(images.shape)}; give uint8 [N, H, W, C]"
     )
-  if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-    raise UserError(
-      f"{what}: labels are {labels.dtype} {list(labels.shape)}; give a whole number for each of "
-      f"{len(images)} images"
-    )
-  return Split(images, labels.astype(np.int32))
+  for array in targets.values() if isinstance(targets, dict) else [targets]:
+    if len(array) != len(images):
+      raise UserError(f"{what}: {len(array)} targets of {len(images)} images; give one of each")
+  if labelled and not isinstance(targets, dict) and targets.ndim == 1:
+    if targets.dtype.kind not in "iu":
+      raise UserError(f"{what}: labels are {targets.dtype}; give whole numbers")
+    targets = targets.astype(np.int32)
+  return Split(images, targets, truth)

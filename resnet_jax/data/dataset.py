@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import pickle
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,14 +23,31 @@ _AUGMENTATION = {
 _CIFAR_AUGMENTATION = (4, True)
 
 
+Targets = np.ndarray | dict[str, np.ndarray]  # of N examples, each [N, ...]
+
+
 class Split(NamedTuple):
-  """Images uint8 [N, H, W, C] and their labels int32 [N]."""
+  """Images in host memory, and what a network is to learn of each.
+
+  Attributes:
+    images: uint8 [N, H, W, C].
+    targets: labels int32 [N], or what else a task asks for, padded to arrays.
+    truth: what an evaluation needs and cannot be padded, such as a list of boxes for each image.
+  """
 
   images: np.ndarray
-  labels: np.ndarray
+  targets: Targets
+  truth: Sequence[Any] | None = None
 
   def __repr__(self) -> str:
-    return f"Split({len(self.labels)} images, {_size(self.images.shape[1:])})"
+    return f"Split({len(self.images)} images, {_size(self.images.shape[1:])})"
+
+
+def mapped(function: Callable[[np.ndarray], Any], targets: Targets) -> Any:
+  """`function` of the targets, of each array where there are several."""
+  if isinstance(targets, dict):
+    return {name: function(array) for name, array in targets.items()}
+  return function(targets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +86,12 @@ class Dataset:
   @property
   def train_examples(self) -> int:
     """How many there are to train on."""
-    return _examples(self.train)
+    return examples_of(self.train)
 
   @property
   def test_examples(self) -> int:
     """How many there are to test on."""
-    return _examples(self.test)
+    return examples_of(self.test)
 
   @property
   def images(self) -> np.ndarray | None:
@@ -84,8 +103,9 @@ def _size(shape: tuple[int, ...]) -> str:
   return " x ".join(map(str, shape))
 
 
-def _examples(split: Any) -> int:
-  return len(split.labels) if isinstance(split, Split) else len(split)
+def examples_of(split: Any) -> int:
+  """How many examples a split has."""
+  return len(split.images) if isinstance(split, Split) else len(split)
 
 
 def describe(config, shape: tuple[int, int, int], classes: tuple[str, ...]) -> Info:
@@ -106,15 +126,24 @@ def assemble(info: Info, train: Split, test: Split) -> Dataset:
   Raises:
     UserError: a training example has a label that is no class, such as TFDS's -1 for none.
   """
-  strange = train.labels[(train.labels < 0) | (train.labels >= len(info.classes))]
-  if len(strange):
-    raise UserError(
-      f"config.data.train_split: {len(strange)} of its {len(train.labels)} examples have no class "
-      f"of {info.name} (their label is {strange[0]}); name a split with labels"
-    )
+  _refuse_no_class(info, train.targets)
   digest = hashlib.sha256(repr((info.name, info.shape, info.classes)).encode())
   for split in (train, test):
     digest.update(repr(split.images.shape).encode())
     digest.update(np.ascontiguousarray(split.images).data)
-    digest.update(np.ascontiguousarray(split.labels).data)
+    mapped(lambda array: digest.update(np.ascontiguousarray(array).data), split.targets)
+    if split.truth is not None:
+      digest.update(pickle.dumps(split.truth, protocol=4))
   return Dataset(info, train, test, digest.hexdigest()[:16])
+
+
+def _refuse_no_class(info: Info, targets: Targets) -> None:
+  """Raises a UserError where targets are labels, and one is no class."""
+  if isinstance(targets, dict) or targets.ndim != 1 or not info.classes:
+    return
+  strange = targets[(targets < 0) | (targets >= len(info.classes))]
+  if len(strange):
+    raise UserError(
+      f"config.data.train_split: {len(strange)} of its {len(targets)} examples have no class "
+      f"of {info.name} (their label is {strange[0]}); name a split with labels"
+    )

@@ -3,11 +3,11 @@ them such as `train[:100]+train[200:300]`.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from resnet_jax.data.dataset import Split
+from resnet_jax.data.dataset import Split, mapped
 from resnet_jax.errors import UserError
 
 Span = tuple[str, int, int]  # a part, and the first example taken of it and the first not
@@ -27,11 +27,24 @@ def select(key: str, text: str, parts: Mapping[str, Split]) -> Split:
   Raises:
     UserError: `text` is no split string, names no part, reaches beyond it or selects nothing.
   """
-  chosen = [
-    tuple(array[start:stop] for array in parts[name])
-    for name, start, stop in _spans(key, text, {n: len(part.labels) for n, part in parts.items()})
-  ]
-  return Split(*(a[0] if len(a) == 1 else np.concatenate(a) for a in zip(*chosen, strict=True)))
+  spans = _spans(key, text, {name: len(part.images) for name, part in parts.items()})
+  chosen = [_cut(parts[name], start, stop) for name, start, stop in spans]
+  return chosen[0] if len(chosen) == 1 else _joined(chosen)
+
+
+def _cut(part: Split, start: int, stop: int) -> Split:
+  targets = mapped(lambda array: array[start:stop], part.targets)
+  return Split(part.images[start:stop], targets, part.truth and part.truth[start:stop])
+
+
+def _joined(chosen: Sequence[Split]) -> Split:
+  first = chosen[0]
+  images = np.concatenate([split.images for split in chosen])
+  truth = None if first.truth is None else [one for split in chosen for one in split.truth or ()]
+  if not isinstance(first.targets, dict):
+    return Split(images, np.concatenate([split.targets for split in chosen]), truth)
+  of_all = {name: [split.targets[name] for split in chosen] for name in first.targets}
+  return Split(images, {name: np.concatenate(arrays) for name, arrays in of_all.items()}, truth)
 
 
 def terms(text: str) -> list[str]:

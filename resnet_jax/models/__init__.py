@@ -5,27 +5,45 @@ from typing import Any
 
 import jax.numpy as jnp
 import ml_collections
+from flax import linen as nn
 
 from resnet_jax import errors
 from resnet_jax.config import leaves
 from resnet_jax.config.setting import Setting
 from resnet_jax.config.settings import SETTINGS
 from resnet_jax.errors import UserError
-from resnet_jax.models import resnet
-from resnet_jax.models.resnet import ResNet
+from resnet_jax.models import layers, orders, resnet
+from resnet_jax.models.heads import Classifier, Map
+from resnet_jax.models.orders import AFTER_ADD, after_add, layer, norm
+from resnet_jax.models.resnet import ResNet, by_unit
 from resnet_jax.models.shortcuts import SHORTCUTS, shortcut
-from resnet_jax.models.units import AFTER_ADD, UNITS, unit
+from resnet_jax.models.units import RESIDUALS, UNITS, residual, unit
 from resnet_jax.registry import Registry
 
-__all__ = ["MODELS", "ResNet", "build", "check", "shortcut", "unit"]
+__all__ = [
+  "MODELS",
+  "Classifier",
+  "Map",
+  "ResNet",
+  "after_add",
+  "build",
+  "by_unit",
+  "check",
+  "layer",
+  "norm",
+  "residual",
+  "shortcut",
+  "unit",
+]
 
-# Functions of `config.model`, the number of classes and the frozen parts; they return a module that
-# has the attributes of a `ResNet` and is applied as one.
+# Functions of `config.model`, the head and the frozen parts; they return a module that has the
+# attributes of a `ResNet` and is applied as one.
 MODELS = Registry("model", "model.name")
 _TABLES: dict[str, Collection[str]] = {
   "model.unit": UNITS,
   "model.shortcut": SHORTCUTS,
   "model.after_add": AFTER_ADD,
+  "model.residual": RESIDUALS,
 }
 
 
@@ -42,6 +60,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       if not limit.holds(values[key]):
         raise UserError(f"{key}={values[key]} must be {limit.text}")
   if config.name == "resnet":
+    orders.check(config.after_add)
     resnet.refuse(config)
     resnet.units_per_stage(config)
 
@@ -83,8 +102,26 @@ def parts(config: ml_collections.ConfigDict) -> list[str]:
   return ["stem", *(f"stage{index + 1}" for index in range(stages))]
 
 
-def build(config: ml_collections.ConfigDict, classes: int, frozen: tuple[str, ...] = ()) -> ResNet:
+def held(config: ml_collections.ConfigDict, frozen: tuple[str, ...] = ()) -> tuple[str, ...]:
+  """What the parameters that do not train begin with, as `optim.build` takes it: the `frozen`
+  parts, and every BN if `norm.frozen`. By name: in the stacked units BN's scale has two axes.
+  """
+  return (*frozen, layers.BN) if config.norm.frozen else frozen
+
+
+def build(
+  config: ml_collections.ConfigDict,
+  classes: int = 0,
+  frozen: tuple[str, ...] = (),
+  head: nn.Module | None = None,
+) -> Any:
   """The network of `config.model`, of which the `frozen` parts do not train.
+
+  Args:
+    config: `config.model`.
+    classes: how many the classifier tells apart.
+    frozen: as `ResNet` has it.
+    head: in the classifier's place: see `models/heads.py`.
 
   Raises:
     UserError: a name, a depth or a combination that makes no network.
@@ -92,7 +129,8 @@ def build(config: ml_collections.ConfigDict, classes: int, frozen: tuple[str, ..
   check(config)
   if config.dtype == "float64" and jnp.zeros((), float).dtype != jnp.float64:
     raise UserError("model.dtype='float64' needs 64-bit JAX: set JAX_ENABLE_X64=1")
-  return MODELS.find(config.name)(ml_collections.FrozenConfigDict(config), classes, frozen)
+  head = head or Classifier(classes, config.init, name="classifier")
+  return MODELS.find(config.name)(ml_collections.FrozenConfigDict(config), head, frozen)
 
 
 MODELS("resnet")(ResNet)

@@ -8,15 +8,18 @@ JAX can differentiate, so the derivatives of a derivative are computed the same 
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+Operation = Callable[..., jax.Array]
 
-def bilinear(name: str, apply: Callable, of_x: Callable, of_kernel: Callable) -> Callable:
+
+def bilinear(name: str, apply: Operation, of_x: Operation, of_kernel: Operation) -> Operation:
   """Makes `apply` an operation whose derivatives are `of_x` and `of_kernel`.
 
   Args:
@@ -31,10 +34,12 @@ def bilinear(name: str, apply: Callable, of_x: Callable, of_kernel: Callable) ->
   """
   operation = Primitive(name)
 
-  def abstract(x, kernel, **static):
+  def abstract(x: Any, kernel: Any, **static: Any) -> Any:
     return jax.make_jaxpr(functools.partial(apply, **static))(x, kernel).out_avals[0]
 
-  def batch(arrays, axes, **static):
+  def batch(
+    arrays: Sequence[jax.Array], axes: Sequence[Any], **static: Any
+  ) -> tuple[jax.Array, int]:
     if axes[1] is not None:
       return jax.vmap(functools.partial(apply, **static), axes)(*arrays), 0
     x = jnp.moveaxis(arrays[0], axes[0], 0)  # one kernel: they are more examples
@@ -50,4 +55,5 @@ def bilinear(name: str, apply: Callable, of_x: Callable, of_kernel: Callable) ->
     lambda dy, x, kernel, **static: of_x(x.aval.shape, kernel, dy, **static),
     lambda dy, x, kernel, **static: of_kernel(x, kernel.aval.shape, dy, **static),
   )
-  return operation.bind
+  bind: Operation = operation.bind
+  return bind

@@ -1,5 +1,8 @@
 """How weights begin: [M] MSRA, [X] Xavier and PyTorch's default, by name."""
 
+from typing import Any
+
+import jax
 from flax.typing import Initializer
 from jax.nn.initializers import variance_scaling, zeros
 
@@ -26,7 +29,7 @@ def classifier_bias(init: str, fan_in: int) -> Initializer:
   if init != "pytorch":
     return zeros
 
-  def like_the_weights(key, shape, dtype=None):
+  def like_the_weights(key: jax.Array, shape: Any, dtype: Any = None) -> Any:
     return KERNEL["pytorch"](key, (fan_in, *shape), dtype)[0]
 
   return like_the_weights

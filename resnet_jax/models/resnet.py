@@ -1,19 +1,24 @@
-"""Residual and plain nets of any depth: stem, stages of units, classifier ([R] 3.3, 4.2; [I] 3)."""
+"""Residual and plain nets of any depth: stem, stages of units, head ([R] 3.3, 4.2; [I] 3)."""
 
 import bisect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import DenyList
 
 from resnet_jax.errors import UserError
-from resnet_jax.models.initializers import classifier_bias, classifier_kernel
-from resnet_jax.models.layers import KEPT, BatchNorm, Conv, master_dtype
-from resnet_jax.models.units import UNITS, ResidualUnit, is_preactivation, order
+from resnet_jax.models.heads import Map
+from resnet_jax.models.layers import KEPT, Conv
+from resnet_jax.models.orders import Place, order
+from resnet_jax.models.units import UNITS, ResidualUnit
 
 # The widths of the stages: the map is halved and the filters doubled from one to the next.
 WIDTHS = {"cifar": (16, 32, 64), "imagenet": (64, 128, 256, 512)}
+STEM_STRIDE = {"cifar": 1, "imagenet": 4}
+OUTPUT_STRIDES = (32, 16, 8)  # of the last map of an ImageNet net
 IMAGENET_STAGES = {
   "basic": {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)},
   "bottleneck": {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)},
@@ -21,6 +26,7 @@ IMAGENET_STAGES = {
 # The 3x3/2 pool of an even map needs one more row and column: Torch puts one on each side, and
 # the last windows never reach the second; Caffe puts one at the end, which shifts all windows.
 POOL_PADDING = {"both": (1, 1), "end": (0, 1)}
+SOWN = DenyList(("params", "batch_stats"))  # all other collections of variables
 # What the backward pass computes again in each unit instead of keeping it.
 REMAT = {
   "none": None,  # nothing
@@ -29,7 +35,7 @@ REMAT = {
 }
 
 
-def units_per_stage(config) -> tuple[int, ...]:
+def units_per_stage(config: Any) -> tuple[int, ...]:
   """How many units each stage of `config.model` has.
 
   CIFAR nets have n units in each of three stages: 6n+2, 9n+2 and 3n+2 layers with basic,
@@ -63,46 +69,59 @@ def units_per_stage(config) -> tuple[int, ...]:
 
 
 class ResNet(nn.Module):
-  """Images [N, H, W, C], normalized -> logits [N, classes], float32 or float64.
+  """Images [N, H, W, C], normalized -> what the head makes of the maps, such as logits.
 
   Attributes:
     config: `config.model`, frozen.
-    classes: how many the classifier tells apart; 0 for weights that came without one.
+    head: called as `head(maps, train)` with what `maps` gives; None: the maps themselves.
     frozen: parts (stem, stage1 ...) that are used as they are while the others train: with their
       running statistics, and without a gradient.
   """
 
   config: Any
-  classes: int
+  head: Callable[[dict[str, Map], bool], Any] | None = None
   frozen: tuple[str, ...] = ()
+  preserve_adopted_names: ClassVar[bool] = True  # a head keeps its own name
 
   @nn.compact
-  def __call__(self, x, train: bool = False):
-    config = self.config
+  def __call__(self, x: jax.Array, train: bool = False) -> Any:
+    maps = self.maps(x, train)
+    return maps if self.head is None else self.head(maps, train)
+
+  def maps(self, x: jax.Array, train: bool) -> dict[str, Map]:
+    """The output of every part: stem, stage1 ...
+
+    In original nets f has activated them. In pre-activation nets they are the sums h(x) + F(x)
+    as they stand; only the last one has passed the activation that a further unit would begin with
+    (BN and ReLU in full_preact).
+    """
+    config, maps = self.config, {}
     key = self.make_rng("dropout") if train and self.has_rng("dropout") else None
-    trains = lambda name: train and name not in self.frozen
+    units = units_per_stage(config)
+
+    def trains(name: str) -> bool:
+      return train and name not in self.frozen
+
     x = Stem(config, trains("stem"), name="stem")(x.astype(config.dtype))
-    number = 0
-    for index, units in enumerate(units_per_stage(config)):
-      width, name = WIDTHS[config.family][index], f"stage{index + 1}"
-      x = Stage(config, width, units, index, trains(name), name=name)(x, number, key)
-      number += units
-    if is_preactivation(config):
-      # After the last addition comes the activation that the next unit would begin with.
-      if "BN1" in order(config.after_add, 1)[0]:
-        x = BatchNorm(**config.norm, use_running_average=not train, name="last_bn")(x)
-      x = nn.relu(x)
-    dtype = master_dtype(x.dtype)
-    x = x.astype(dtype).mean((1, 2))
-    of_a_backbone = nn.initializers.zeros  # for no class, which has no scale
-    return nn.Dense(
-      self.classes,
-      kernel_init=classifier_kernel(config.init) if self.classes else of_a_backbone,
-      bias_init=classifier_bias(config.init, x.shape[-1]),
-      dtype=dtype,
-      param_dtype=dtype,
-      name="classifier",
-    )(x)
+    stride, dilation = STEM_STRIDE[config.family], 1
+    maps["stem"] = Map(x, stride)
+    for index in range(len(units)):
+      name, before, strides = f"stage{index + 1}", dilation, 2 if index else 1
+      if stride * strides > config.output_stride:
+        strides, dilation = 1, 2 * dilation
+      stride *= strides
+      x = Stage(config, units, index, strides, (before, dilation), trains(name), name=name)(x, key)
+      maps[name] = Map(x, stride)
+    for layer in order(config).before:
+      x = layer(Place(config, train), x, "last_")
+    maps[name] = Map(x, stride)
+    return maps
+
+  @property
+  def classes(self) -> int:
+    """How many classes the head tells apart, if it does that."""
+    found: int = getattr(self.head, "classes", 0)
+    return found
 
 
 class Stem(nn.Module):
@@ -115,60 +134,94 @@ class Stem(nn.Module):
   train: bool
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     config = self.config
     cifar = config.family == "cifar"
     kernel, strides = (3, 1) if cifar else (7, 2)
     x = Conv(WIDTHS[config.family][0], kernel, strides, config, name="conv")(x)
-    x = BatchNorm(**config.norm, use_running_average=not self.train, name="bn")(x)
-    x = nn.relu(x)
-    return x if cifar else nn.max_pool(x, (3, 3), (2, 2), [POOL_PADDING[config.pool_padding]] * 2)
+    for layer in order(config).between:
+      x = layer(self, x)
+    if cifar:
+      return x
+    pooled: jax.Array = nn.max_pool(x, (3, 3), (2, 2), [POOL_PADDING[config.pool_padding]] * 2)
+    return pooled
 
 
 class Stage(nn.Module):
   """A first unit, which may change the shape, and a scan over the rest, which are alike.
 
   The parameters of the rest are stacked on a leading axis, so that compiling takes as long for
-  three units as for three hundred.
+  three units as for three hundred. So is whatever else they keep: statistics, and what is sown.
+
+  Attributes:
+    config: `config.model`, frozen.
+    units: how many each stage has.
+    index: of this stage, from 0.
+    strides: of the first unit.
+    dilation: of the stage before and of this one: see `ResidualUnit`.
+    train: as in `ResidualUnit`.
   """
 
   config: Any
-  width: int
-  units: int
+  units: tuple[int, ...]
   index: int
+  strides: int
+  dilation: tuple[int, int]
   train: bool
 
   @nn.compact
-  def __call__(self, x, number: int, key):
+  def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+    units, number = self.units[self.index], sum(self.units[: self.index])
     # The later stages begin with a change of shape; before the first one the stem has activated.
-    strides, activation = (2, "shared") if self.index else (1, "none")
-    first = self.unit(False)(self.config, self.width, strides, activation, self.train, name="first")
+    activation = "shared" if self.index else "none"
+    first = self.unit("first", strides=self.strides, activation=activation, dilation=self.dilation)
     x = first(x, number, key)
-    if self.units == 1:
+    if units == 1:
       return x
+
+    def step(unit: ResidualUnit, x: jax.Array, number: Any, key: Any) -> tuple[jax.Array, None]:
+      return unit(x, number, key), None
+
     rest = nn.scan(
-      lambda unit, x, number, key: (unit(x, number, key), None),
-      variable_axes={"params": 0, "batch_stats": 0},
+      step,
+      variable_axes={"params": 0, "batch_stats": 0, SOWN: 0},
       split_rngs={"params": True},
       in_axes=(0, nn.broadcast),
-      length=self.units - 1,
+      length=units - 1,
       unroll=self.config.unroll,
     )
-    in_a_loop = self.config.unroll < self.units - 1
-    unit = self.unit(in_a_loop)(self.config, self.width, train=self.train, name="rest")
-    x, _ = rest(unit, x, number + 1 + jnp.arange(self.units - 1), key)
-    return x
+    in_a_loop = self.config.unroll < units - 1
+    unit = self.unit("rest", in_a_loop, dilation=(self.dilation[1],) * 2)
+    out: jax.Array = rest(unit, x, number + 1 + jnp.arange(units - 1), key)[0]
+    return out
 
-  def unit(self, in_a_loop: bool) -> Any:
-    """The unit, rematerialized as `config.remat` says; in a loop XLA cannot undo that anyway."""
-    policy = REMAT[self.config.remat]
-    if policy is None or not self.train:
-      return ResidualUnit
-    return nn.remat(ResidualUnit, prevent_cse=not in_a_loop, policy=policy)
+  def unit(self, name: str, in_a_loop: bool = False, **attributes: Any) -> ResidualUnit:
+    """A unit, rematerialized as `config.remat` says; in a loop XLA cannot undo that anyway."""
+    kind, policy = ResidualUnit, REMAT[self.config.remat]
+    if policy is not None and self.train:
+      kind = nn.remat(ResidualUnit, prevent_cse=not in_a_loop, policy=policy)
+    width, total = WIDTHS[self.config.family][self.index], sum(self.units)
+    return kind(self.config, width, train=self.train, total=total, name=name, **attributes)
+
+
+def by_unit(config: Any, tree: Any) -> list[Any]:
+  """The units' shares of a tree whose stages hold `first` and the stacked `rest`, in their order.
+
+  Args:
+    config: `config.model`.
+    tree: parameters, statistics, gradients, or what the units have sown (`intermediates`).
+  """
+  units = []
+  for index, count in enumerate(units_per_stage(config)):
+    stage = tree.get(f"stage{index + 1}", {})
+    rest = stage.get("rest", {})
+    units += [stage.get("first", {})]
+    units += [jax.tree.map(lambda leaf, at=at: leaf[at], rest) for at in range(count - 1)]
+  return units
 
 
 # What does not combine, and why.
-REFUSED: list[tuple[dict[str, tuple[str, ...]], str]] = [
+REFUSED: list[tuple[dict[str, tuple[Any, ...]], str]] = [
   (
     {"shortcut": ("none",), "after_add": ("bn_after_add", "relu_before_add")},
     "without a shortcut nothing is added, and this is the original order; take after_add=original",
@@ -185,10 +238,14 @@ REFUSED: list[tuple[dict[str, tuple[str, ...]], str]] = [
     {"family": ("cifar",), "pool_padding": ("end",)},
     "CIFAR nets have no pool; leave pool_padding at both",
   ),
+  (
+    {"family": ("cifar",), "output_stride": (8, 16)},
+    "CIFAR nets end at a stride of 4; leave output_stride at 32",
+  ),
 ]
 
 
-def refuse(config) -> None:
+def refuse(config: Any) -> None:
   """Raises a UserError for a `config.model` in which two settings contradict each other."""
   for pattern, why in REFUSED:
     if all(config[key] in values for key, values in pattern.items()):

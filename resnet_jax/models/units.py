@@ -1,73 +1,75 @@
-"""The residual unit, f(h(x) + F(x)), and the tables that name its parts ([I] 1)."""
+"""The residual unit, f(h(x) + F(x)), and the tables that name its parts ([I] 1).
 
-import itertools
-import re
-from collections.abc import Callable
-from typing import Any
+A part of one's own is a function that is registered under a name. What F consists of:
+
+    @resnet_jax.unit("wide")
+    def wide(width):
+      return [(3, width), (1, 2 * width), (3, width)]
+
+Whether F is computed at all, and how much it counts (stochastic depth):
+
+    @resnet_jax.residual("stochastic", survival=0.5)
+    def stochastic(unit, F, key):
+      p = 1 - (unit.number + 1) / unit.total * (1 - unit.config.stochastic.survival)
+      if not unit.train:
+        return p * F()
+      return unit.only_if(jax.random.bernoulli(key, p), F)
+
+Inside a stage's loop `unit.number` is traced, so that what depends on it is decided by
+`unit.only_if`, `jnp.where` and the like; `unit.total` is a number of Python's.
+"""
+
+from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
-from resnet_jax.models.layers import BatchNorm, Conv
-from resnet_jax.models.shortcuts import SHORTCUTS, refuse_taken, subsample_and_pad
+from resnet_jax.models import orders
+from resnet_jax.models.layers import Conv
+from resnet_jax.models.orders import Layer, order
+from resnet_jax.models.shortcuts import SHORTCUTS, subsample_and_pad
+from resnet_jax.registry import Registry
 
-# Set 2 ([I] 4): the order of F, then f after the bar. The bracket stands once for every
-# convolution after the first: basic units have one such, bottlenecks two, one-layer units none.
-AFTER_ADD = {
-  "original": "conv [BN ReLU conv] BN | ReLU",
-  "bn_after_add": "conv [BN ReLU conv] | BN ReLU",
-  "relu_before_add": "conv [BN ReLU conv] BN ReLU |",
-  "relu_only_preact": "ReLU conv [BN ReLU conv] BN |",
-  "full_preact": "BN ReLU conv [BN ReLU conv] |",
-}
-
-# The convolutions of F as (kernel, channels), for a stage of the given width.
-UNITS: dict[str, Callable[[int], list[tuple[int, int]]]] = {}
-
-
-def unit(name: str):
-  """Registers a unit under `name`, for `config.model.unit`; see `basic` for what to decorate."""
-
-  def register(convolutions):
-    refuse_taken("unit", name, UNITS, convolutions)
-    UNITS[name] = convolutions
-    return convolutions
-
-  return register
+UNITS = Registry("unit", "model.unit")  # the convolutions of F, for a stage of the given width
+RESIDUALS = Registry("residual", "model.residual")  # what is done with F
+unit, residual = UNITS, RESIDUALS  # as decorators
 
 
 @unit("basic")
-def basic(width):
-  """Two 3x3 convolutions ([R] 3.3)."""
+def basic(width: int) -> list[tuple[int, int]]:
+  """Two 3x3 convolutions ([R] 3.3), as (kernel, channels)."""
   return [(3, width), (3, width)]
 
 
 @unit("bottleneck")
-def bottleneck(width):
+def bottleneck(width: int) -> list[tuple[int, int]]:
   """1x1 reduces, 3x3, 1x1 restores four times the width ([R] 4.1)."""
   return [(1, width), (3, width), (1, 4 * width)]
 
 
 @unit("single")
-def single(width):
+def single(width: int) -> list[tuple[int, int]]:
   """One 3x3 convolution ([I] 4, the one-layer units of ResNet-110)."""
   return [(3, width)]
 
 
-def order(after_add: str, convolutions: int) -> tuple[list[str], list[str], list[str]]:
-  """The layers of a unit, numbered: before the first convolution, the rest of F, and f.
+class Residual(NamedTuple):
+  """F of a unit at its input, as a function: calling it computes F(x)."""
 
-  `order("full_preact", 2)` is `["BN1", "ReLU"], ["conv1", "BN2", "ReLU", "conv2"], []`. A unit
-  with layers before its first convolution is a pre-activation unit ([I] 4.1).
-  """
-  text = re.sub(r"\[(.*)\]", r"\1 " * (convolutions - 1), AFTER_ADD[after_add])
-  count = {"conv": itertools.count(1), "BN": itertools.count(1)}
-  residual, after = (
-    [f"{name}{next(count[name])}" if name in count else name for name in part.split()]
-    for part in text.split("|")
-  )
-  first = residual.index("conv1")
-  return residual[:first], residual[first:], after
+  unit: "ResidualUnit"
+  layers: tuple[Layer, ...]
+  x: jax.Array
+
+  def __call__(self, unit: "ResidualUnit | None" = None) -> jax.Array:
+    """F(x); inside a lifted transform of Flax, `unit` is the one that the transform gives."""
+    return (self.unit if unit is None else unit).layers(self.layers, self.x)
+
+
+@residual("always")
+def always(unit: "ResidualUnit", F: Residual, key: jax.Array | None) -> jax.Array:
+  """F(x)."""
+  return F()
 
 
 class ResidualUnit(nn.Module):
@@ -81,6 +83,10 @@ class ResidualUnit(nn.Module):
       before the paths split, where the shape changes ([I], released code); "none": the stem has
       done it, in the first unit of the network ([I] appendix).
     train: batch statistics and dropout, or running averages and none.
+    dilation: of the 3x3 convolutions up to the one that carries the unit's stride, and of those
+      after it.
+    total: the units of the network.
+    number: of this unit, from 0; known while it is called.
   """
 
   config: Any
@@ -88,53 +94,74 @@ class ResidualUnit(nn.Module):
   strides: int = 1
   activation: str = "own"
   train: bool = False
+  dilation: tuple[int, int] = (1, 1)
+  total: int = 1
+  number: ClassVar[Any] = None
 
   @nn.compact
-  def __call__(self, x, number=0, key=None):
+  def __call__(self, x: jax.Array, number: Any = 0, key: jax.Array | None = None) -> jax.Array:
     """`number`: the unit's, from 0, in the network; `key`: this step's random key, or None."""
-    first, rest, f = order(self.config.after_add, len(self.convolutions))
+    object.__setattr__(self, "number", number)  # Flax freezes modules; this one lives for the call
+    # In `init` all of F is computed, whatever becomes of it, so that its parameters are made.
+    take = "always" if self.is_initializing() else self.config.residual
+    before, rest, after = order(self.config, len(self.convolutions))[:3]
     if self.activation == "shared":
-      x = self.layers(first, x)
-    activated = self.layers(first, x) if self.activation == "own" else x
+      x = self.layers(before, x)
+    first = before if self.activation == "own" else ()
+    if take == "always":  # F begins before h: the order that compilers have always seen
+      F = Residual(self, rest, self.layers(first, x))
+    else:
+      F = Residual(self, first + rest, x)
     # A key of the unit's number is the same whether the units are scanned or not.
     key = None if key is None else jax.random.fold_in(key, number)
     h, weight = SHORTCUTS[self.config.shortcut](self, x, key)
-    return self.layers(f, h + weight * self.layers(rest, activated))
+    another = None if key is None or take == "always" else jax.random.fold_in(key, 1)
+    y = h + weight * RESIDUALS[take](self, F, another)
+    return self.layers(after, y.astype(x.dtype))  # of another type if `number` has a part in it
 
   @property
   def convolutions(self) -> list[tuple[int, int]]:
     """F's convolutions as (kernel, channels)."""
-    return UNITS[self.config.unit](self.width)
+    found: list[tuple[int, int]] = UNITS[self.config.unit](self.width)
+    return found
 
   @property
   def features(self) -> int:
     """The channels of the unit's output."""
     return self.convolutions[-1][1]
 
-  def layers(self, names: list[str], x):
-    """Applies the layers named: conv1, BN1, ReLU ..."""
-    for name in names:
-      if name == "ReLU":
-        x = nn.relu(x)
-      elif name.startswith("BN"):
-        x = self.bn(x, name.lower())
+  def layers(self, layers: tuple[Layer, ...], x: jax.Array) -> jax.Array:
+    """Applies layers of F or f, whose parameters are named conv1, bn1 ..."""
+    for kind, number in layers:
+      if kind == "conv":
+        x = self.conv(x, number - 1)
       else:
-        x = self.conv(x, int(name.removeprefix("conv")) - 1)
+        x = orders.function(kind)(self, x, f"{kind.lower()}{number}")
     return x
 
-  def conv(self, x, index: int):
+  def conv(self, x: jax.Array, index: int) -> jax.Array:
     """F's convolution of that index, from 0; one of them carries the unit's stride."""
     kernels = [kernel for kernel, _ in self.convolutions]
     strided = kernels.index(3) if self.config.stride_on == "3x3" and 3 in kernels else 0
     kernel, channels = self.convolutions[index]
-    strides = self.strides if index == strided else 1
-    return Conv(channels, kernel, strides, self.config, name=f"conv{index + 1}")(x)
+    strides, dilation = self.strides if index == strided else 1, self.dilation[index > strided]
+    name = f"conv{index + 1}"
+    return Conv(channels, kernel, strides, self.config, name, dilation=dilation)(x)
 
-  def bn(self, x, name: str):
-    """A batch normalization of that name."""
-    return BatchNorm(**self.config.norm, use_running_average=not self.train, name=name)(x)
+  def bn(self, x: jax.Array, name: str) -> jax.Array:
+    """A batch normalization of that name, for parts; names end in bn, or bn and a number."""
+    return orders.batch_norm(self, x, name)
 
-  def project(self, x, everywhere: bool = False):
+  def only_if(self, keep: jax.Array, F: Residual) -> jax.Array:
+    """F(x) where `keep`, a bool []; else zeros, for which nothing of F is computed, and its BN
+    keeps its statistics.
+    """
+    batch, rows, columns, _ = F.x.shape
+    shape = batch, -(-rows // self.strides), -(-columns // self.strides), self.features
+    dtype = F.x.dtype
+    return nn.cond(keep, lambda unit: F(unit), lambda _: jnp.zeros(shape, dtype), self)
+
+  def project(self, x: jax.Array, everywhere: bool = False) -> jax.Array:
     """The input in the shape of F(x): projection A, B or C ([R] 3.3, 4.1).
 
     BN follows the 1x1 convolution in the original units, none in the pre-activation ones.
@@ -146,14 +173,12 @@ class ResidualUnit(nn.Module):
       if self.config.projection == "A":
         return subsample_and_pad(x, self.features, self.strides)
     x = Conv(self.features, 1, self.strides, self.config, name="projection")(x)
-    return x if is_preactivation(self.config) else self.bn(x, "projection_bn")
+    row = order(self.config)
+    if row.is_preactivation or row.norm is None:
+      return x
+    return Layer(row.norm, 1)(self, x, "projection_")
 
-  def gate(self, x):
+  def gate(self, x: jax.Array) -> jax.Array:
     """g(x) = sigmoid(W_g x + b_g), as many outputs as F has ([I] 3.1)."""
     bias = self.config.gate_bias
     return nn.sigmoid(Conv(self.features, 1, self.strides, self.config, "gate", bias)(x))
-
-
-def is_preactivation(config) -> bool:
-  """Whether units begin with an activation: relu_only_preact and full_preact ([I] 4.1)."""
-  return bool(order(config.after_add, 1)[0])

@@ -59,12 +59,14 @@ def _sweep(sweep: Sweep, looks: dict[str, Style]) -> Section:
     name = _file_name(sweep.name, group.name)
     shown: list[Block | None] = [
       tables.results(group, looks),
-      figures.errors(group, f"{name}-error", looks),
+      figures.headlines(group, f"{name}-{_file_name(group.base.headline.name)}", looks),
       figures.losses(group, f"{name}-training-loss", looks),
     ]
-    blocks.append(Section(group.name or "Errors", [block for block in shown if block]))
+    title = group.name or group.base.headline.title.capitalize()
+    blocks.append(Section(title, [block for block in shown if block]))
   if drawn := depth.figure(sweep, f"{_file_name(sweep.name)}-depth", looks):
-    blocks.append(Section("Error against depth", [drawn]))
+    title = sweep.rows[0].headline.title.capitalize()
+    blocks.append(Section(f"{title} against depth", [drawn]))
   rows: list[Block] = [tables.overrides(sweep, looks), Text(_COMMAND), Code(_command(sweep))]
   return Section(sweep.title, [*blocks, Section("The rows", rows)])
 

@@ -22,11 +22,12 @@ def points(run: Run, split: str, key: str) -> list[tuple[int, float]]:
   test waits for the next, as at its step there would be no other seed.
   """
   if split != "train":
-    return [(row["step"], row[key]) for row in run.measured if row["split"] == split]
+    rows = [row for row in run.measured if row["split"] == split and key in row]
+    return [(row["step"], row[key]) for row in rows]
   found: list[tuple[int, float]] = []
   since: list[float] = []
   for row in run.measured:
-    if row["split"] == "train":
+    if row["split"] == "train" and key in row:
       since.append(row[key])
     untested = row is run.measured[-1] and not found
     if since and (row["split"] == "test" or untested):

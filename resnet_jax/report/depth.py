@@ -31,22 +31,26 @@ def figure(sweep: Sweep, name: str, styles: dict[str, Style]) -> page.Figure | N
   with rc_context(figures.RC):
     canvas = Canvas(figsize=(7.5, 4), layout="constrained")
     axes = canvas.add_subplot()
-    limit = _limit(lines)
+    metric = sweep.rows[0].headline
+    limit = _limit(lines) if figures.is_error(metric) else None
     for label, line in lines.items():
       _draw(axes, label, line, (styles | own)[label], limit)
     axes.set_xscale("log")
     axes.set_xticks(depths, [str(depth) for depth in depths])
     axes.minorticks_off()
-    axes.set_ylim(0, limit)
+    if limit is not None:
+      axes.set_ylim(0, limit)
     axes.set_xlabel("layers")
-    axes.set_ylabel(f"test error on {data} (%)")
+    axes.set_ylabel(f"test {metric.heading(data)}")
     axes.margins(x=0.08)
     canvas.legend(loc="outside upper left", ncols=4)
     caption = (
-      f"Final test error on {data} against depth: medians over seeds, bars from the least to the "
-      f"most. Arrows stand for medians above {limit:g} %."
+      f"Final test {metric.title} on {data} against depth: medians over seeds, bars from the least "
+      "to the most."
     )
-    alt = f"Final test error on {data} against depth; lines: {'; '.join(lines)}."
+    if limit is not None:
+      caption += f" Arrows stand for medians above {limit:g} %."
+    alt = f"Final test {metric.title} on {data} against depth; lines: {'; '.join(lines)}."
     return figures.save(canvas, name, caption, alt)
 
 
@@ -61,7 +65,7 @@ def _lines(sweep: Sweep) -> dict[str, Line]:
   for mapping, members in found.items():
     line: Line = {}
     for _, row in members:
-      line.setdefault(row.config.model.depth, []).extend(row.values("test_error"))
+      line.setdefault(row.config.model.depth, []).extend(row.finals)
     if len(line) > 1:
       lines[_label(dict(mapping), members)] = dict(sorted(line.items()))
   return lines
@@ -101,7 +105,7 @@ def _limit(lines: dict[str, Line]) -> float:
   return min(100, max(1.0, round(top + 0.5)))
 
 
-def _draw(axes: Axes, label: str, line: Line, style: Style, limit: float) -> None:
+def _draw(axes: Axes, label: str, line: Line, style: Style, limit: float | None) -> None:
   depths = list(line)
   medians = [statistics.median(errors) for errors in line.values()]
   below = [m - min(errors) for m, errors in zip(medians, line.values(), strict=True)]
@@ -111,7 +115,7 @@ def _draw(axes: Axes, label: str, line: Line, style: Style, limit: float) -> Non
     depths, medians, (below, above), marker=marker, color=style.color, capsize=3, label=label
   )
   for depth, median in zip(depths, medians, strict=True):
-    if median > limit:
+    if limit is not None and median > limit:
       at: dict[str, Any] = {"xy": (depth, limit), "xytext": (depth, limit * 0.93), "ha": "center"}
       arrow = {"arrowstyle": "->", "color": style.color}
       axes.annotate(f"{median:.1f}", color=style.color, arrowprops=arrow, **at)

@@ -10,6 +10,7 @@ import numpy as np
 from resnet_jax import paper
 from resnet_jax.report import paired
 from resnet_jax.report.read import Group, Row, Run, Sweep, Tested, flags
+from resnet_jax.runs.headline import ERROR
 
 
 def measured_on(row: Row) -> str:
@@ -30,7 +31,7 @@ def all_data(rows: Iterable[Row]) -> list[str]:
 
 @functools.cache
 def difference(row: Row, base: Row) -> paired.Difference | None:
-  """Of the row's mean error to the base row's, over the seeds whose predictions both have."""
+  """Of the row's mean headline to the base row's, over the seeds whose predictions both have."""
   if row is base:
     return None
   ours, theirs = ({run.seed: run.tested for run in r.done if run.tested} for r in (row, base))
@@ -41,7 +42,7 @@ def difference(row: Row, base: Row) -> paired.Difference | None:
   if not all(_alike(pairs[0][0], tested) for pair in pairs for tested in pair):
     return None  # not the same test set
   return paired.difference(
-    np.stack([tested.wrong for tested, _ in pairs]), np.stack([tested.wrong for _, tested in pairs])
+    np.stack([one.values for one, _ in pairs]), np.stack([other.values for _, other in pairs])
   )
 
 
@@ -50,16 +51,19 @@ def _alike(one: Tested, other: Tested) -> bool:
   label there.
   """
   named = one.classes and other.classes
-  if (named and one.classes != other.classes) or one.labels.shape != other.labels.shape:
+  if (named and one.classes != other.classes) or one.values.shape != other.values.shape:
     return False
+  if one.labels is None or other.labels is None:
+    return one.labels is other.labels
   unread = (one.labels < 0) | (other.labels < 0)
   return bool(np.all(unread | (one.labels == other.labels)))
 
 
 def failed(row: Row) -> bool:
   """Whether the paper would print "fail": a median test error over 20 % on CIFAR-10."""
-  summary = paired.summarize(row.values("test_error"))
-  return row.data == "cifar10" and summary is not None and summary.median > paper.FAIL
+  summary = paired.summarize(row.finals)
+  judged = row.data == "cifar10" and row.headline == ERROR
+  return judged and summary is not None and summary.median > paper.FAIL
 
 
 def published(row: Row) -> list[paper.Published]:
@@ -97,7 +101,8 @@ def trouble(row: Row) -> list[str]:
 
 def number_line(sweep: Sweep, group: Group, row: Row, run: Run) -> dict[str, Any]:
   """A run as a line of numbers.csv; nothing in it differs between equal runs."""
-  data = run.result.get("data", {})
+  data, headline = run.result.get("data", {}), row.headline
+  measured = [found for found in run.measured if found["split"] == "test"]
   return {
     "sweep": sweep.name,
     "group": group.name,
@@ -111,20 +116,18 @@ def number_line(sweep: Sweep, group: Group, row: Row, run: Run) -> dict[str, Any
     "test_examples": data.get("test_examples"),
     "batch_size": None if run.config is None else run.config.data.batch_size,
     "params": run.result.get("params"),
-    "test_error": run.last("test", "error"),
+    f"test_{headline.name}": run.last("test", headline.name),
     "test_loss": run.last("test", "loss"),
-    "train_error": run.last("train", "error"),
+    f"train_{headline.name}": run.last("train", headline.name),
     "train_loss": run.last("train", "loss"),
-    "best_test_error": min(
-      (row["error"] for row in run.measured if row["split"] == "test"), default=None
-    ),
+    f"best_test_{headline.name}": headline.best(found[headline.name] for found in measured),
     "reason": run.status.reason,
   }
 
 
 def row_line(sweep: Sweep, group: Group, row: Row) -> dict[str, Any]:
   """A row as a line of rows.csv."""
-  summary = paired.summarize(row.values("test_error"))
+  summary, name = paired.summarize(row.finals), row.headline.name
   compared = difference(row, group.base)
   entry = next(iter(published(row)), None)
   states = [run.status.state for run in row.runs]
@@ -139,11 +142,9 @@ def row_line(sweep: Sweep, group: Group, row: Row) -> dict[str, Any]:
     "runs": len(row.runs),
     **{state: states.count(state) for state in ("done", "diverged", "failed")},
   }
-  line |= _named("test_error", summary, ("median", "mean", "deviation"))
+  line |= _named(f"test_{name}", summary, ("median", "mean", "deviation"))
   line |= {"fail": failed(row)}
-  line |= {
-    f"{key}_median": _median(row.last("train", key[6:])) for key in ("train_error", "train_loss")
-  }
+  line |= {f"train_{key}_median": _median(row.last("train", key)) for key in (name, "loss")}
   line |= _named("difference", compared, ("mean", "low", "high", "seeds"))
   line |= {
     "published": entry and ("fail" if entry.fail else entry.error),

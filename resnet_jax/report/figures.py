@@ -18,6 +18,7 @@ from resnet_jax.report import page
 from resnet_jax.report.curves import Curve, curve, points
 from resnet_jax.report.read import Group, Row
 from resnet_jax.report.style import BASE, Style
+from resnet_jax.runs.headline import Metric, named
 
 COLUMNS = 3
 GREY = "#595959"
@@ -53,31 +54,40 @@ def save(canvas: Canvas, name: str, caption: str, alt: str) -> page.Figure:
   return page.Figure(name, caption, alt, **files)
 
 
-def errors(group: Group, name: str, styles: dict[str, Style]) -> page.Figure | None:
+def is_error(metric: Metric) -> bool:
+  """Whether it goes from 100 % down, and its axis may leave out what does not train."""
+  return metric.unit == "%" and metric.lower_is_better
+
+
+def headlines(group: Group, name: str, styles: dict[str, Style]) -> page.Figure | None:
   """Each row beside the base row, a panel each; None where nothing was measured."""
-  limit = scale(group)
+  metric = group.base.headline
+  limit = scale(group) if is_error(metric) else math.inf
 
   def scaled(axes: Axes, row: Row) -> None:
+    axes.set_ylabel(metric.heading())
+    if limit == math.inf:
+      return
     beyond = _beyond(row, limit)
     axes.set_ylim(0, 100 if beyond else limit)
-    axes.set_ylabel("error (%)")
     if beyond and limit < 100:
       axes.text(0.01, 0.02, "axis to 100 %", transform=axes.transAxes, color=GREY, va="bottom")
       axes.set_facecolor("#f6f6f6")
 
   caption = (
-    f"Error against iterations{_of(group)}: test solid, training dashed (its mean since the test "
-    "before). Lines are medians over seeds, bands go from the least to the most."
+    f"{_capital(metric.title)} against iterations{_of(group)}: test solid, training dashed (its "
+    "mean since the test before). Lines are medians over seeds, bands go from the least to the "
+    "most."
   )
   if limit < 100:
     caption += f" What is above {limit:g} % is cut"
     ends_there = any(_beyond(row, limit) for row in group.rows[1:])
     caption += ", but in the grey panels of rows that end there." if ends_there else "."
-  return _panels(group, name, styles, ("test", "train"), "error", scaled, caption)
+  return _panels(group, name, styles, ("test", "train"), metric.name, scaled, caption)
 
 
 def losses(group: Group, name: str, styles: dict[str, Style]) -> page.Figure | None:
-  """Training losses on a logarithmic scale; panels as in `errors`."""
+  """Training losses on a logarithmic scale; panels as in `headlines`."""
   runs = [run for row in group.rows for run in row.runs]
   values = [y for run in runs for _, y in points(run, "train", "loss") if y > 0]
   low, high = (max(min(values), 1e-5), min(max(values), 10)) if values else (0.1, 10)
@@ -100,7 +110,11 @@ def losses(group: Group, name: str, styles: dict[str, Style]) -> page.Figure | N
 
 def _beyond(row: Row, limit: float) -> bool:
   """Whether little or nothing of the row's end would be seen."""
-  return (last_error(row) or 0) > 0.8 * limit
+  return (last_headline(row) or 0) > 0.8 * limit
+
+
+def _capital(text: str) -> str:
+  return text[:1].upper() + text[1:]
 
 
 def _of(group: Group) -> str:
@@ -132,8 +146,9 @@ def _panels(group, name, styles, splits, key, scaled, caption) -> page.Figure | 
     canvas.supxlabel("iterations", fontsize=8.5)
     _explain(canvas, group, splits, entries)
     what = " and ".join({"test": "test", "train": "training"}[split] for split in splits)
+    title = named(key, [group.base.headline]).title
     alt = (
-      f"{what.capitalize()} {key} against iterations{_of(group)}; one panel each: "
+      f"{_capital(what)} {title} against iterations{_of(group)}; one panel each: "
       f"{'; '.join(row.name for row in rows)}; base row: {group.base.name}."
     )
     return save(canvas, name, caption, alt)
@@ -181,15 +196,15 @@ def _title(axes: Axes, row: Row, style: Style, split: str, key: str) -> None:
     "borderpad": 0.3,
   }
   axes.legend([line], [name], prop={"weight": "bold", "size": 8.5}, handlelength=2.4, **above)
-  if key == "error" and (value := last_error(row)) is not None:
-    axes.set_title(f"{value:.2f} %", loc="right")
+  if key == row.headline.name and (value := last_headline(row)) is not None:
+    axes.set_title(row.headline.text(value), loc="right")
 
 
 def _explain(canvas: Canvas, group: Group, splits: Sequence[str], entries: int) -> None:
   """A legend of what the panels have in common, with so many entries a line."""
   base = f"{textwrap.shorten(group.base.name, 40)}, in every panel"
-  if "test" in splits and (value := last_error(group.base)) is not None:
-    base += f": {value:.2f} %"
+  if "test" in splits and (value := last_headline(group.base)) is not None:
+    base += f": {group.base.headline.text(value)}"
   handles: list[Line2D | Patch] = [
     Line2D([], [], color=BASE.color, linewidth=1.5, linestyle=_LINES[splits[0]], label=base)
   ]
@@ -206,10 +221,11 @@ def _explain(canvas: Canvas, group: Group, splits: Sequence[str], entries: int) 
   canvas.legend(handles=handles, loc="outside upper left", ncols=entries)
 
 
-def last_error(row: Row) -> float | None:
-  """The median test error of the runs that are done; while none is, of those under way."""
-  lasts = [run.last("test", "error") for run in row.runs if run.status.state != "diverged"]
-  values = row.values("test_error") or [value for value in lasts if value is not None]
+def last_headline(row: Row) -> float | None:
+  """The median headline of the runs that are done; while none is, of those under way."""
+  name = row.headline.name
+  lasts = [run.last("test", name) for run in row.runs if run.status.state != "diverged"]
+  values = row.finals or [value for value in lasts if value is not None]
   return statistics.median(values) if values else None
 
 
@@ -217,10 +233,10 @@ def scale(group: Group) -> float:
   """Where the axis of errors ends: above the rows that train, whatever the others do, and high
   enough to show the way there.
   """
-  lasts = [value for row in group.rows if (value := last_error(row)) is not None]
+  lasts = [value for row in group.rows if (value := last_headline(row)) is not None]
   if not lasts:
     return 100
-  base = last_error(group.base)
+  base = last_headline(group.base)
   trains = max(10, 3 * (lasts[0] if base is None else base))
   top = 1.6 * max((value for value in lasts if value <= trains), default=trains)
   return min(100, max(10, math.ceil(top / 5) * 5))

@@ -21,7 +21,7 @@ class Summary(NamedTuple):
 
 
 class Difference(NamedTuple):
-  """Of mean test errors, in percentage points, with its 95 % interval, over `seeds` seeds."""
+  """Of mean headlines, in their unit, with its 95 % interval, over `seeds` seeds."""
 
   mean: float
   low: float
@@ -38,14 +38,14 @@ def summarize(values: Sequence[float]) -> Summary | None:
   return Summary(len(values), median, mean, deviation, min(values), max(values))
 
 
-def difference(wrong: np.ndarray, base_wrong: np.ndarray) -> Difference:
-  """How much more often `wrong` is set than `base_wrong`, both [seeds, examples] and paired.
+def difference(values: np.ndarray, base_values: np.ndarray) -> Difference:
+  """How much larger `values` are than `base_values`, both [seeds, examples] and paired.
 
   The interval is the percentile bootstrap's: seeds and test examples are drawn with replacement,
   independently of each other, and the mean is taken over all pairs drawn. With one seed only the
   examples vary. The draws are of a fixed seed.
   """
-  paired = 100.0 * (wrong.astype(np.int8) - base_wrong.astype(np.int8))
+  paired = values - base_values
   seeds, examples = paired.shape
   # Examples that are alike in every seed are drawn together: few of 10,000 columns are left, and
   # multinomial counts of these have the distribution that counts of all would.

@@ -12,15 +12,16 @@ import numpy as np
 from resnet_jax import config as config_lib
 from resnet_jax.errors import UserError
 from resnet_jax.runs import metrics
+from resnet_jax.runs.headline import Metric, of_result, tested
 from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.sweep import status as status_lib
 
 
 class Tested(NamedTuple):
-  """Of the whole test set: the labels, where the prediction is wrong, and the classes' names."""
+  """The headline of each test example: of classification 100, an error, or 0."""
 
-  labels: np.ndarray  # -1: it could not be read, which is wrong
-  wrong: np.ndarray
+  values: np.ndarray
+  labels: np.ndarray | None = None  # -1: it could not be read, which is an error
   classes: tuple[str, ...] | None = None  # which the labels number; older runs may lack them
 
 
@@ -46,7 +47,7 @@ class Run:
 
   def last(self, split: str, key: str) -> float | None:
     """The last measurement of a split."""
-    values = [row[key] for row in self.measured if row["split"] == split]
+    values = [row[key] for row in self.measured if row["split"] == split and key in row]
     return values[-1] if values else None
 
 
@@ -78,6 +79,16 @@ class Row:
   def data(self) -> str:
     """The name of its data set; empty where none can be known."""
     return "" if self.config is None else self.config.data.name
+
+  @property
+  def headline(self) -> Metric:
+    """What its runs are judged by."""
+    return of_result(next((run.result for run in self.runs if run.result), None))
+
+  @property
+  def finals(self) -> list[float]:
+    """The headlines of the runs that are done."""
+    return [tested(run.result) for run in self.done]
 
   def values(self, key: str) -> list[float]:
     """A number of the results of the runs that are done."""
@@ -218,9 +229,12 @@ def _read_run(planned: plan_lib.Run, plan: plan_lib.Plan) -> Run:
 
 
 def _read_tested(workdir: pathlib.Path, result: dict[str, Any]) -> Tested | None:
-  """None where an older run kept no predictions."""
+  """None where an older run kept no predictions, or a task keeps nothing of each example."""
+  headline = of_result(result).name
   try:
     with np.load(workdir / "predictions.npz") as found:
+      if headline in found:
+        return Tested(found[headline])
       labels, predictions = found["labels"], found["predictions"]
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
     return None
@@ -228,4 +242,4 @@ def _read_tested(workdir: pathlib.Path, result: dict[str, Any]) -> Tested | None
     return None
   classes = result.get("data", {}).get("classes")
   wrong = (predictions != labels) | (predictions < 0)
-  return Tested(labels, wrong, classes and tuple(classes))
+  return Tested(100.0 * wrong, labels, classes and tuple(classes))

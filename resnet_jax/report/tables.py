@@ -22,7 +22,8 @@ def results(group: Group, styles: Mapping[str, Style]) -> Table:
   on = ours[0] if len(ours) == 1 else "each row's own data"
   budgets = list(dict.fromkeys(filter(None, map(facts.budget, group.rows))))
   theirs = _published(group)
-  error = f"test error on {on} (%)"
+  metric = group.base.headline
+  error = f"test {metric.heading(on)}"
   columns = [
     Column("row", numeric=False),
     Column("data", numeric=False),
@@ -30,9 +31,9 @@ def results(group: Group, styles: Mapping[str, Style]) -> Table:
     Column("median", error),
     Column("mean ± deviation", error),
     Column("seeds", error),
-    Column("error (%)", "training, at the end"),
+    Column(metric.heading(), "training, at the end"),
     Column("loss", "training, at the end"),
-    Column("points", f"difference to {group.base.name}"),
+    Column("points" if metric.unit == "%" else metric.title, f"difference to {group.base.name}"),
     Column("95 % interval", f"difference to {group.base.name}"),
   ]
   for measured_on in theirs:
@@ -58,21 +59,22 @@ def _name(name: str, style: Style, note: str = "") -> Cell:
 def _ours(row: Row) -> list[Cell]:
   """Median, mean and deviation, seeds, and the training error and loss at the end."""
   seeds = Cell(f"{len(row.done)} of {len(row.runs)}")
-  summary = paired.summarize(row.values("test_error"))
+  metric, summary = row.headline, paired.summarize(row.finals)
+  number = f".{metric.digits}f"
   if summary is None:
     states = {run.status.state for run in row.runs}
     word = "diverged" if states == {"diverged"} else "–"
     return [Cell(word), Cell(""), seeds, Cell(""), Cell("")]
-  spread = "" if summary.deviation is None else f" ± {summary.deviation:.2f}"
-  median = Cell(f"{summary.median:.2f}", strong=True)
+  spread = "" if summary.deviation is None else f" ± {summary.deviation:{number}}"
+  median = Cell(f"{summary.median:{number}}", strong=True)
   if facts.failed(row):
-    median = Cell("fail", f"{summary.median:.2f}", strong=True)
-  train, loss = (paired.summarize(row.last("train", key)) for key in ("error", "loss"))
+    median = Cell("fail", f"{summary.median:{number}}", strong=True)
+  train, loss = (paired.summarize(row.last("train", key)) for key in (metric.name, "loss"))
   return [
     median,
-    Cell(f"{summary.mean:.2f}{spread}"),
+    Cell(f"{summary.mean:{number}}{spread}"),
     seeds,
-    Cell(f"{train.median:.2f}" if train else ""),
+    Cell(f"{train.median:{number}}" if train else ""),
     Cell(f"{loss.median:#.3g}" if loss else ""),
   ]
 
@@ -84,13 +86,14 @@ def _difference(row: Row, base: Row) -> tuple[Cell, Cell]:
   few = min(len(row.runs), len(base.runs))
   mark = f" {ONE_SEED}" if found.seeds == 1 else ""
   note = f"{found.seeds} seeds" if 1 < found.seeds < few else ""
-  sure = round(found.low, 2) > 0 or round(found.high, 2) < 0  # as printed
-  interval = f"{_signed(found.low)} to {_signed(found.high)}{mark}"
-  return Cell(_signed(found.mean), strong=sure), Cell(interval, note)
+  digits = row.headline.digits
+  sure = round(found.low, digits) > 0 or round(found.high, digits) < 0  # as printed
+  mean, low, high = (_signed(value, digits) for value in (found.mean, found.low, found.high))
+  return Cell(mean, strong=sure), Cell(f"{low} to {high}{mark}", note)
 
 
-def _signed(value: float) -> str:
-  return f"{value:+.2f}".replace("-", "−")
+def _signed(value: float, digits: int) -> str:
+  return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _published(group: Group) -> dict[str, dict[str, tuple[Cell, Cell]]]:

@@ -1,33 +1,38 @@
-"""The picture of a run, in the tutorial's style: test error solid, training error dashed."""
+"""The picture of a run, in the tutorial's style: the test solid, the training dashed."""
 
 import pathlib
 from typing import Any
 
+from resnet_jax.runs.headline import Metric
 
-def plot(rows: list[dict[str, Any]], path: pathlib.Path, title: str) -> None:
-  """Draws errors in percent against iterations into `path`, whole or not at all."""
+
+def plot(rows: list[dict[str, Any]], headline: Metric, path: pathlib.Path, title: str) -> None:
+  """Draws the headline against iterations into `path`, whole or not at all."""
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
   axes = figure.add_subplot()
-  errors = []
+  name, shown = headline.name, list[float]()
   for split, style, width in (("train", "--", 1.0), ("test", "-", 1.8)):
-    points = sorted((row["step"], row["error"]) for row in rows if row["split"] == split)
+    points = sorted(
+      (row["step"], row[name]) for row in rows if row["split"] == split and name in row
+    )
     if points:
-      errors += [error for _, error in points]
+      shown += [value for _, value in points]
       marker = "o" if len(points) == 1 else None  # a line through one point is invisible
       steps, values = zip(*points, strict=True)
       axes.plot(steps, values, style, marker=marker, color="#0b5394", linewidth=width, label=split)
-  last = sorted(errors)[: max(1, len(errors) * 3 // 4)]
-  axes.set_ylim(0, min(100, max(5, 1.2 * last[-1]) if last else 100))
+  if headline.unit == "%":
+    last = sorted(shown)[: max(1, len(shown) * 3 // 4)]
+    axes.set_ylim(0, min(100, max(5, 1.2 * last[-1]) if last and headline.lower_is_better else 100))
   axes.set_xlim(left=0)
   if max((row["step"] for row in rows), default=0) >= 10_000:
     axes.ticklabel_format(axis="x", style="sci", scilimits=(4, 4))  # in 1e4, as the papers draw it
   axes.set_xlabel("iterations")
-  axes.set_ylabel("error (%)")
+  axes.set_ylabel(headline.heading())
   axes.set_title(title, fontsize=10)
   axes.grid(alpha=0.3)
-  if errors:
+  if shown:
     axes.legend(frameon=False)
   partial = path.with_name(f".partial-{path.name}")
   figure.savefig(partial)

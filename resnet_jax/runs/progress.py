@@ -61,7 +61,7 @@ def best_effort_console() -> Any:
 
 
 class Progress:
-  """Shows step, loss, error, images/s, time left and elapsed; messages stay above the bar.
+  """Shows step, what is measured, images/s, time left and elapsed; messages stay above the bar.
 
   Of several processes, of which `process` is the number of this one, only the first shows anything
   but warnings.
@@ -118,15 +118,15 @@ class Progress:
     who = "" if self.process is None else f"process {self.process}: "
     self.console.print(who + text, markup=False)
 
-  def update(self, step: int, loss: float, error: float, images_per_second: float) -> None:
-    """Shows the last dispatch: its mean loss, its error in percent, its rate."""
+  def update(self, step: int, measured: str, images_per_second: float) -> None:
+    """Shows the last dispatch: what it measured, as a text, and its rate."""
     now = time.monotonic()
     if self._first is None:
       self._first = (now, step)
     begin, first = self._first
     left = clock((self.total - step) * (now - begin) / (step - first)) if step > first else "-:--"
     rate = f"{images_per_second:.0f}" if images_per_second >= 10 else f"{images_per_second:.1f}"
-    values = f"loss {loss:.4f}  error {error:.2f} %  {rate} images/s  {left} left"
+    values = f"{measured}  {rate} images/s  {left} left"
     if self._show(completed=step, values=values):
       return
     if now - self._last_line >= LINE_SECONDS or step == self.total:
@@ -154,11 +154,11 @@ class OfSeed:
     """Prints a line that stays."""
     self._progress.warn(f"seed {self._seed}: {text}")
 
-  def update(self, step: int, loss: float, error: float, images_per_second: float) -> None:
+  def update(self, step: int, measured: str, images_per_second: float) -> None:
     """Shows the last dispatch, if this seed tells of steps, or the one that did has ended."""
     if self._seed in self._heard:
       self._heard[:] = [self._seed]
-      self._progress.update(step, loss, error, images_per_second)
+      self._progress.update(step, measured, images_per_second)
     else:
       self._heard.append(self._seed)
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from resnet_jax import config as config_lib
+from resnet_jax.errors import UserError
 from resnet_jax.runs import metrics, results, workdir
 from resnet_jax.runs.checkpoint import Checkpoints
-from resnet_jax.errors import UserError
 from resnet_jax.runs.progress import Progress
 from resnet_jax.training.setup import Setup, plan
 
@@ -38,12 +38,12 @@ class Position:
 
   step: int = 0
   evaluated: int = -1  # the last step evaluated
-  test_error: float | None = None
-  best_test_error: float | None = None
-  best_step: int | None = None
+  headline: float | None = None  # what that evaluation gave ...
+  best: float | None = None  # ... the best of all ...
+  best_step: int | None = None  # ... and its step
   logged: int = 0  # the last step of the last training row
-  loss: float = 0.0  # summed since then
-  wrong: int = 0  # images since then
+  # Since then: the loss summed over steps, and what else the task measures over examples.
+  sums: dict[str, float] = dataclasses.field(default_factory=dict)
   data: str = ""  # the fingerprint of the data set
   seconds: float = 0.0  # of training, over all starts
   peak_memory_bytes: int = 0  # the most of any start
@@ -51,6 +51,15 @@ class Position:
   seed: int | None = None  # the run's, for messages
   classes: list[str] | None = None  # in the order of the logits; None: their names are not known
   rows: list[metrics.Row] = dataclasses.field(default_factory=list)  # since the last checkpoint
+
+
+def from_saved(saved: dict[str, Any]) -> Position:
+  """A position from a checkpoint, perhaps of an older version, which knew classification only."""
+  if "wrong" in saved:
+    saved = dict(saved)
+    saved["headline"], saved["best"] = saved.pop("test_error"), saved.pop("best_test_error")
+    saved["sums"] = {"loss": saved.pop("loss"), "error": 100 * saved.pop("wrong")}
+  return Position(**saved)
 
 
 def whose(config: Any, classes: Iterable[str] | None) -> dict[str, Any]:
@@ -115,7 +124,7 @@ class Record:
 
     Without their rows, the test of its step is done again if its row is missing.
     """
-    position = Position(**saved | whose(self.setup.config, self.setup.dataset.info.classes))
+    position = from_saved(saved | whose(self.setup.config, self.setup.dataset.info.classes))
     if "rows" not in saved and not self.log.has(position.step, "test"):
       position.evaluated = -1
     return position
@@ -219,23 +228,43 @@ class Record:
     self.draw_at = time.monotonic() + DRAWING_SECONDS
     with contextlib.suppress(OSError):  # a picture can be drawn again
       self._check()
-      results.plot(self.path, self.setup.config)
+      results.plot(self.path, self.setup.config, self.setup.learner.task.headline)
 
   def has_predictions(self, step: int) -> bool:
     """Whether what the network of that step predicts is there."""
     return results.predictions_step(self.path / "predictions.npz") == step
 
   def write_predictions(self, found: Any, step: int) -> None:
-    """What the last step predicts for every test example, which reports compare in pairs."""
-    path = self.path / "predictions.npz"
-    results.write_predictions(path, found.predictions, found.labels, step)
+    """What the last step makes of every test example, which reports compare in pairs."""
+    results.write_predictions(self.path / "predictions.npz", found.kept, step)
 
 
 class Nothing:
-  """What the other processes keep: takes every call of a `Record` and does nothing."""
+  """What the other processes keep: every method that they call, and it does nothing."""
 
-  def __getattr__(self, name: str) -> Any:
-    return lambda *_: None
+  def write(self, row: metrics.Row) -> None:
+    """No row."""
+
+  def retry(self, state: Any, position: Position) -> None:
+    """No save that could have failed."""
+
+  def save(self, state: Any, position: Position) -> None:
+    """No checkpoint."""
+
+  def close(self) -> None:
+    """Nothing is open."""
+
+  def write_result(self, result: dict[str, Any]) -> None:
+    """No result."""
+
+  def draw_if_due(self) -> None:
+    """No picture."""
+
+  def draw(self) -> None:
+    """No picture."""
+
+  def write_predictions(self, found: Any, step: int) -> None:
+    """No predictions."""
 
 
 def build(path: pathlib.Path, run: Setup, progress: Progress, first: bool) -> Any:

@@ -12,18 +12,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax.runs import metrics
 from resnet_jax.config import to_json
+from resnet_jax.runs import metrics
+from resnet_jax.runs.headline import Metric
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def result(setup, position, status: str) -> dict[str, Any]:
-  """The result of a run: status done or diverged, errors in percent, and what it ran on."""
+  """The result of a run: status done or diverged, its headline, and what it ran on."""
+  headline = setup.learner.task.headline
   return {
     "status": status,
-    "test_error": position.test_error,
-    "best_test_error": position.best_test_error,
+    "headline": headline._asdict(),
+    f"test_{headline.name}": position.headline,
+    f"best_test_{headline.name}": position.best,
     "best_step": position.best_step,
     "steps": position.step,
     "seconds": position.seconds,
@@ -64,11 +67,11 @@ def peak_memory_bytes() -> int:
   return peak or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def write_predictions(path: pathlib.Path, predictions, labels, step: int) -> None:
-  """Saves the class predicted for every test example, whole or not at all."""
+def write_predictions(path: pathlib.Path, kept: dict[str, Any], step: int) -> None:
+  """Saves what an evaluation keeps, such as the class of every example, whole or not at all."""
   partial = path.with_name(f".partial-{path.name}")
   with partial.open("wb") as file:
-    np.savez(file, predictions=predictions, labels=labels, step=step)
+    np.savez(file, **kept | {"step": step})
   partial.replace(path)
 
 
@@ -107,7 +110,7 @@ def _git(*arguments: str) -> str | None:
   return done.stdout.strip() or None
 
 
-def plot(workdir: pathlib.Path, config) -> None:
+def plot(workdir: pathlib.Path, config, headline: Metric) -> None:
   """Draws `plots/curves.png` from the run's metrics."""
   from resnet_jax.runs import curves
 
@@ -115,4 +118,4 @@ def plot(workdir: pathlib.Path, config) -> None:
   title = f"{model.family} {model.unit}-{model.depth}, {model.after_add}, {config.data.name}"
   folder = workdir / "plots"
   folder.mkdir(exist_ok=True)  # before it draws: in place of a folder that vanishes, none is made
-  curves.plot(metrics.read_rows(workdir), folder / "curves.png", title)
+  curves.plot(metrics.read_rows(workdir), headline, folder / "curves.png", title)

@@ -186,12 +186,20 @@ def refuse_other_network(old: Any, new: Any) -> None:
   _refuse(old, new, matters)
 
 
+def result(workdir: pathlib.Path) -> dict[str, Any]:
+  """A run's `result.json`; empty if there is none that can be read."""
+  try:
+    return dict(json.loads((workdir / "result.json").read_text()))
+  except (OSError, ValueError, TypeError):
+    return {}
+
+
 def recorded(workdir: pathlib.Path) -> dict[str, Any]:
   """What a run's `result.json` says of its data set; empty if it says nothing."""
   try:
-    found = json.loads((workdir / "result.json").read_text())["data"]
+    found = result(workdir)["data"]
     return found | {key: tuple(found[key]) for key in ("shape", "classes")}
-  except (OSError, ValueError, KeyError, TypeError):
+  except (KeyError, TypeError):
     return {}
 
 

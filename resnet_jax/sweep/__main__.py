@@ -18,7 +18,6 @@ from typing import Any
 from absl import flags, logging
 
 from resnet_jax import cli
-from resnet_jax import config as config_lib
 from resnet_jax.config import files, paths
 from resnet_jax.errors import UserError
 from resnet_jax.runs import workdir
@@ -67,39 +66,17 @@ def parse(argv: list[str]) -> list[str]:
       raise UserError("--together belongs to --launcher=local")
     if _TOGETHER.value and _DRY_RUN.value:
       raise UserError("--dry_run foretells runs of a process each; leave --together out")
-    settings(argv)
+    plan_lib.settings(argv, _CONFIG.value)
     return argv
   except (UserError, flags.Error) as error:
     cli.refuse(error)
-
-
-def settings(argv: Sequence[str]) -> dict[str, Any]:
-  """The settings among the arguments: --config.train.steps=100 as {"train.steps": 100}.
-
-  Where one is not known, the base config is loaded, as it may register what has the setting.
-  """
-  given: dict[str, tuple[str, str]] = {}
-  for argument in argv:
-    name, equals, value = argument.lstrip("-").partition("=")
-    if argument.startswith("-") and name.startswith("config."):
-      given[name.removeprefix("config.")] = equals, value
-  if given.keys() - config_lib.known().keys() and _CONFIG.value:
-    config_lib.load_file(plan_lib.read(_CONFIG.value, {}).base)
-  known, found = config_lib.known(), dict[str, Any]()
-  for key, (equals, value) in given.items():
-    if key not in known:
-      raise config_lib.unknown_key(key)
-    if not equals:
-      raise UserError(f"--config.{key} has no value; write --config.{key}={known[key].default}")
-    found[key] = config_lib.read_value(key, value)
-  return found
 
 
 def main(argv: list[str]) -> None:
   """Runs the sweep that the flags ask for."""
   logging.set_verbosity(logging.WARNING)
   try:
-    _sweep(settings(argv))
+    _sweep(plan_lib.settings(argv, _CONFIG.value))
   except (UserError, OSError) as error:
     sys.exit(f"error: {error}")
 

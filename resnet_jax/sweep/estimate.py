@@ -29,7 +29,8 @@ def measure(config: ml_collections.ConfigDict) -> Rate:
   """Trains the net of a config for some steps; nothing is kept."""
   begin = time.monotonic()
   run = setup.setup(config)
-  init = jax.jit(lambda: steps.init(run.task, run.dataset.info.shape), out_shardings=run.replicated)
+  shape = run.dataset.info.shape
+  init = jax.jit(lambda: steps.init(run.learner, shape), out_shardings=run.replicated)
   state = init()
   examples = feed.build(run)
   state, _ = examples.advance(state, 1)

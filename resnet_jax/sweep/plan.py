@@ -11,7 +11,7 @@ import json
 import pathlib
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -122,6 +122,29 @@ class Plan:
       except TypeError:
         raise config_lib.wrong_type(key, value) from None
     return config
+
+
+def settings(argv: Sequence[str], spec: str | None) -> dict[str, Any]:
+  """The settings among the arguments: --config.train.steps=100 as {"train.steps": 100}.
+
+  If one is not known, the base config of the sweep file `spec` is loaded: it may register what has
+  the setting.
+  """
+  given: dict[str, tuple[str, str]] = {}
+  for argument in argv:
+    name, equals, value = argument.lstrip("-").partition("=")
+    if argument.startswith("-") and name.startswith("config."):
+      given[name.removeprefix("config.")] = equals, value
+  if given.keys() - config_lib.known().keys() and spec:
+    config_lib.load_file(read(spec, {}).base)
+  known, found = config_lib.known(), dict[str, Any]()
+  for key, (equals, value) in given.items():
+    if key not in known:
+      raise config_lib.unknown_key(key)
+    if not equals:
+      raise UserError(f"--config.{key} has no value; write --config.{key}={known[key].default}")
+    found[key] = config_lib.read_value(key, value)
+  return found
 
 
 def read(spec: str, settings: Mapping[str, Any], seeds: int | None = None) -> Plan:

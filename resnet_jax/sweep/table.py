@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from resnet_jax.runs.headline import of_result, tested
 from resnet_jax.runs.progress import best_effort_console
 from resnet_jax.sweep.plan import Run
 from resnet_jax.sweep.status import Status
@@ -12,9 +13,9 @@ STYLES = {"done": "green", "running": "cyan", "failed": "red", "diverged": "yell
 
 
 def cell(status: Status) -> str:
-  """A run in a few letters: its error, or how far it is."""
+  """A run in a few letters: its headline, or how far it is."""
   if status.state == "done" and status.result:
-    return f"{status.result['test_error']:.2f} %"
+    return of_result(status.result).text(tested(status.result))
   if status.state in ("running", "stopped"):
     share = f" {100 * status.step // status.steps} %" if status.steps else ""
     return status.state + share
@@ -54,7 +55,8 @@ class Table:
     for run, status in found.items():
       if self._said.get(run) != status.state and status.state != "waiting":
         reason = f": {status.reason}" if status.reason else ""
-        result = f", test error {cell(status)}" if status.state == "done" else ""
+        title = of_result(status.result).title
+        result = f", test {title} {cell(status)}" if status.state == "done" else ""
         result = " already" + result if result and run not in self._said else result
         self.message(f"{_count(found)}  {run.name}: {status.state}{result}{reason}")
       self._said[run] = status.state
@@ -73,8 +75,9 @@ class Table:
         Text(cell(by_seed[seed]), STYLES.get(by_seed[seed].state, "dim")) if seed in by_seed else ""
         for seed in seeds
       ]
-      errors = [s.result["test_error"] for s in by_seed.values() if s.state == "done" and s.result]
-      median = f"{statistics.median(errors):.2f} %" if errors else ""
+      done = [s.result for s in by_seed.values() if s.state == "done" and s.result]
+      values = [tested(result) for result in done]
+      median = of_result(done[0]).text(statistics.median(values)) if values else ""
       grid.add_row(row.title, *cells, median)
     return grid
 

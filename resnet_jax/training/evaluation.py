@@ -1,4 +1,4 @@
-"""The error of a network on a split, every example counted once, over one view of it or several."""
+"""A network on a split, every example counted once, over one view of it or several."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from resnet_jax.data.batch import Batch, Examples, take
+from resnet_jax.data.dataset import examples_of, mapped
 from resnet_jax.distributed import processes
 from resnet_jax.errors import UserError
 from resnet_jax.runs.progress import say
+from resnet_jax.tasks import Task
 from resnet_jax.training import steps
 from resnet_jax.training.setup import Setup
 
@@ -20,134 +23,98 @@ PIXELS = 2**23  # of photographs in one batch of a device: 167 images of 224x224
 
 
 class Group(NamedTuple):
-  """Images of one shape to be classified together."""
+  """Images of one shape to be tested together."""
 
-  examples: steps.Examples
-  chosen: np.ndarray | None  # of the examples; all where None
+  batch: Batch
   numbers: np.ndarray  # int [n], the split's example that each shows; what follows is padding
-  labels: np.ndarray  # int32 [n]
-
-
-class Scores:
-  """What networks think of every example of a split, summed over views and networks.
-
-  The probabilities are averaged, as in the papers' 10-crop and multi-scale tests.
-  """
-
-  def __init__(self, examples: int, classes: int):
-    self.log_sum = np.full((examples, classes), -np.inf)
-    self.views = np.zeros(examples, int)
-    self.labels = np.full(examples, -1, np.int32)
-
-  def add(self, logits: np.ndarray, group: Group) -> None:
-    """Adds the logits, [n or more, classes], of a group.
-
-    Raises:
-      UserError: an example has another label than it had before.
-    """
-    known = self.labels[group.numbers]
-    if (other := (known >= 0) & (known != group.labels)).any():
-      raise UserError(
-        f"test example {group.numbers[other.argmax()]} is of another class for one run than for "
-        "the runs before it: their test sets differ; name one for all with --config"
-      )
-    logits = np.asarray(logits[: len(group.numbers)], np.float64)
-    top = logits.max(1, keepdims=True)
-    log = logits - top - np.log(np.exp(logits - top).sum(1, keepdims=True))
-    np.logaddexp.at(self.log_sum, group.numbers, log)
-    np.add.at(self.views, group.numbers, 1)
-    self.labels[group.numbers] = group.labels
+  targets: Any  # of these n, on the host
 
 
 class Evaluation(NamedTuple):
-  """Of a whole split: errors in percent, the mean loss, and for each example the class predicted
-  (-1: it could not be read, which counts as an error) and the right one.
-  """
+  """What a whole split came to."""
 
-  error: float
-  top5_error: float
-  loss: float
-  predictions: np.ndarray
-  labels: np.ndarray
+  metrics: dict[str, float]
+  kept: dict[str, np.ndarray]  # what predictions.npz keeps
+  examples: int
+  read: int  # how many of them could be read
 
 
-def summarize(scores: Scores) -> Evaluation:
-  """The errors that the scores of all processes come to, of which each tested other examples."""
-  rows = np.arange(len(scores.labels))
-  right = scores.log_sum[rows, np.maximum(scores.labels, 0)]
-  above = (scores.log_sum > right[:, None]).sum(1)  # classes that score more than the right one
-  losses = np.log(np.maximum(scores.views, 1)) - right
-  mine = np.stack([scores.log_sum.argmax(1), above, losses, scores.labels])
-  mine[:, scores.views == 0] = -np.inf  # not read, or another's
-  predictions, above, losses, labels = processes.gather(mine).max(0)
-  read = np.isfinite(predictions)
-  return Evaluation(
-    error=_percent(~read | (predictions != labels)),
-    top5_error=_percent(~read | ~(above < 5)),
-    loss=float(losses[read].mean()) if read.any() else math.nan,
-    predictions=np.where(read, predictions, -1).astype(np.int32),
-    labels=np.where(read, labels, -1).astype(np.int32),
-  )
+class Tally:
+  """What networks make of a split, each example of it once, in all processes together."""
+
+  def __init__(self, task: Task, split: Any):
+    self._task, self._split = task, split
+    self._collector = task.collector(examples_of(split))
+    self._seen = np.zeros(examples_of(split), bool)
+
+  def add(
+    self,
+    learner: steps.Learner,
+    variables: Any,
+    groups: Iterable[Group],
+    interrupted: Callable = lambda: None,
+    columns: np.ndarray | None = None,
+  ) -> bool:
+    """Adds what one network makes of the groups; returns whether it came to their end.
+
+    `columns` are its outputs for the classes of the split, in their order; None: its own.
+    """
+    for group in groups:
+      if interrupted():
+        return False
+      entries = jax.device_get(_eval_step(learner, columns, variables, group.batch))
+      self._collector.add(entries, group.numbers, group.targets)
+      self._seen[group.numbers] = True
+    return True
+
+  def evaluation(self) -> Evaluation:
+    """What all that was added comes to; called by all processes."""
+    entries = self._collector.gather()
+    read = int(processes.gather(self._seen).any(0).sum())
+    if not read:
+      return Evaluation({}, {}, len(self._seen), read)
+    metrics = self._task.score(entries, getattr(self._split, "truth", None))
+    return Evaluation(metrics, self._task.kept(entries), len(self._seen), read)
+
+
+def evaluate(
+  run: Setup, variables: Any, groups: Iterable[Group], interrupted: Callable = lambda: None
+) -> Evaluation | None:
+  """Of one network on the test split; None where `interrupted()` came true in any process."""
+  tally = Tally(run.learner.task, run.dataset.test)
+  whole = tally.add(run.learner, variables, groups, interrupted)
+  return tally.evaluation() if processes.gather(np.asarray(whole)).all() else None
 
 
 def check_read(found: Evaluation, run: Setup) -> None:
   """Raises a UserError where no example of the test split could be read."""
-  if (found.predictions >= 0).any():
+  if found.read:
     return
-  data, count = run.config.data, len(found.predictions)
-  names = [run.dataset.test.name(number) for number in range(min(NAMED, count))]
-  more = f" and {count - NAMED} more" if count > NAMED else ""
+  names = [run.dataset.test.name(number) for number in range(min(NAMED, found.examples))]
+  more = f" and {found.examples - NAMED} more" if found.examples > NAMED else ""
   raise UserError(
-    f"config.data.test_split={data.test_split!r}: none of its {count} images can be read "
-    f"({', '.join(names)}{more}); restore them, or name where they are with config.data.dir"
+    f"config.data.test_split={run.config.data.test_split!r}: none of its {found.examples} images "
+    f"can be read ({', '.join(names)}{more}); restore them, or name where they are with "
+    "config.data.dir"
   )
 
 
-def _percent(wrong: np.ndarray) -> float:
-  return 100 * int(wrong.sum()) / len(wrong)
+def resident(examples: Examples, targets: Any) -> Iterator[Group]:
+  """This process's share of a split that lies on its devices, in batches.
 
-
-def evaluate(
-  task: steps.Task,
-  variables,
-  groups: Iterable[Group],
-  examples: int,
-  interrupted: Callable = lambda: None,
-) -> Evaluation | None:
-  """Of one network; None where `interrupted()` came true, in all processes if in one."""
-  scores = Scores(examples, task.model.classes)
-  whole = add(scores, task, variables, groups, interrupted)
-  return summarize(scores) if processes.gather(np.asarray(whole)).all() else None
-
-
-def add(
-  scores: Scores,
-  task,
-  variables,
-  groups,
-  interrupted: Callable = lambda: None,
-  columns: Any = slice(None),
-) -> bool:
-  """Adds what one network thinks of the groups; whether it came to their end.
-
-  `columns` are its outputs for the classes of the scores, in their order.
+  Args:
+    examples: the split.
+    targets: its targets on the host.
   """
-  for group in groups:
-    if interrupted():
-      return False
-    logits = np.asarray(_eval_step(task, variables, group.examples, group.chosen))
-    scores.add(logits[:, columns], group)
-  return True
-
-
-def resident(examples: steps.Examples, labels: np.ndarray) -> Iterator[Group]:
-  """This process's share of a split that lies on its devices, `labels` on the host, in batches."""
-  total, devices, processes = len(labels), jax.local_device_count(), jax.process_count()
-  batch = math.ceil(min(total / processes, BATCH) / devices) * devices
-  for first in range(jax.process_index() * batch, total, processes * batch):
+  total, devices = len(examples.images), jax.local_device_count()
+  batch = math.ceil(min(total / jax.process_count(), BATCH) / devices) * devices
+  # A process without a share has a batch of padding, so that all know what a batch comes to.
+  begin = jax.process_index() * batch
+  for first in range(begin, max(total, begin + 1), jax.process_count() * batch):
     chosen = np.arange(first, first + batch)
     numbers = chosen[chosen < total]
-    yield Group(examples, np.minimum(chosen, total - 1), numbers, labels[numbers])
+    own = take(examples, np.minimum(chosen, total - 1), chosen < total)
+    yield Group(own, numbers, mapped(lambda array: array[numbers], targets))
 
 
 def groups(run: Setup, test: str = "single", warn: Callable = say) -> Iterator[Group]:
@@ -161,13 +128,13 @@ def groups(run: Setup, test: str = "single", warn: Callable = say) -> Iterator[G
   Raises:
     UserError: there is no such test, or not of these images.
   """
-  if not isinstance(run.test, steps.Examples):
+  if not isinstance(run.test, Examples):
     return _streamed(run, test, warn)
   if test != "single":
     raise UserError(
       f"--test={test} is for photographs; the images of {run.config.data.name} are of one size"
     )
-  return resident(run.test, run.dataset.test.labels)
+  return resident(run.test, run.dataset.test.targets)
 
 
 def _streamed(run: Setup, test: str, warn: Callable) -> Iterator[Group]:
@@ -192,12 +159,15 @@ def _streamed(run: Setup, test: str, warn: Callable) -> Iterator[Group]:
         bucket.append((number, label, image))
         if len(bucket) == _most(image.shape):
           compiled.add(image.shape)
-          yield _group(run, waiting.pop(image.shape), len(bucket))
+          yield _group(run, image.shape, waiting.pop(image.shape), len(bucket))
+  if jax.process_count() > 1 and not waiting and not compiled:
+    # A batch of padding, so that all processes know what a batch comes to.
+    waiting[config.image_size, config.image_size, 3] = []
   for shape, bucket in waiting.items():
     # Padded to what is compiled already; else to the next power of two, as some shapes are rare.
     devices = jax.local_device_count()
-    size = devices * 2 ** max(0, math.ceil(math.log2(len(bucket) / devices)))
-    yield _group(run, bucket, _most(shape) if shape in compiled else size)
+    size = devices * 2 ** max(0, math.ceil(math.log2(max(len(bucket), 1) / devices)))
+    yield _group(run, shape, bucket, _most(shape) if shape in compiled else size)
 
 
 def _rows(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[tuple[int, int, list | None]]:
@@ -214,14 +184,15 @@ def _most(shape: tuple[int, ...]) -> int:
   return jax.local_device_count() * max(1, PIXELS // math.prod(shape[:2]))
 
 
-def _group(run: Setup, bucket: list[tuple[int, int, np.ndarray]], size: int) -> Group:
-  """A bucket as a batch of `size`."""
-  images = np.zeros((size, *bucket[0][2].shape), np.uint8)
-  labels = np.zeros(len(bucket), np.int32)
+def _group(run: Setup, shape: tuple[int, ...], bucket: list, size: int) -> Group:
+  """A bucket of images of [H, W, 3] as a batch of `size`."""
+  images = np.zeros((size, *shape), np.uint8)
+  labels = np.full(size, -1, np.int32)
   for row, (_, label, image) in enumerate(bucket):
     images[row], labels[row] = image, label
-  numbers = np.asarray([number for number, _, _ in bucket])
-  return Group(run.on_devices(images, np.resize(labels, len(images))), None, numbers, labels)
+  numbers = np.asarray([number for number, _, _ in bucket], int)
+  valid = np.arange(size) < len(bucket)
+  return Group(run.on_devices(images, labels, valid), numbers, labels[: len(bucket)])
 
 
 _eval_step: Any = jax.jit(steps.eval_step, static_argnums=0)

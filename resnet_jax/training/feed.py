@@ -4,24 +4,21 @@ Both take the same steps whatever was interrupted, since the examples of a step 
 the run's seed and the step alone.
 """
 
-import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from resnet_jax.data import order
+from resnet_jax.data import order, targets
+from resnet_jax.data.batch import Batch, Examples, take
 from resnet_jax.errors import UserError
 from resnet_jax.runs.progress import say
 from resnet_jax.training import steps
 from resnet_jax.training.setup import Setup
 
 MOST = 256  # steps in one dispatch
-
-Batch = tuple[steps.Examples, Any]  # examples, and which of them: None for all
 
 
 class Resident:
@@ -30,7 +27,7 @@ class Resident:
   def __init__(self, run: Setup):
     self._run = run
     self._dispatch = jax.jit(
-      steps.dispatch(run.task, MOST), donate_argnums=0, out_shardings=run.replicated
+      steps.dispatch(run.learner, MOST), donate_argnums=0, out_shardings=run.replicated
     )
 
   def advance(self, state: steps.TrainState, count: int) -> tuple[steps.TrainState, dict[str, Any]]:
@@ -40,79 +37,14 @@ class Resident:
 
   def batches(self) -> Iterator[Batch]:
     """The batches of the steps, from the first on."""
-    task, examples = self._run.task, self._run.train
+    learner, examples = self._run.learner, self._run.train
+    key, total = learner.key(1), len(examples.images)
     for first in itertools.count(step=MOST):
-      key, total = task.key(1), len(examples.labels)
-      for chosen in np.asarray(order.batch_indices(key, first, MOST, task.batch_size, total)):
-        yield examples, chosen
+      for chosen in np.asarray(order.batch_indices(key, first, MOST, learner.batch_size, total)):
+        yield take(examples, chosen)
 
   def close(self) -> None:
     """Nothing is held."""
-
-
-class Seeds:
-  """Several seeds of one run, on a mesh along `seed` and `data`: each on its share of the devices.
-
-  The batches of each are spread over its devices; nothing passes from seed to seed.
-  """
-
-  def __init__(self, runs: Sequence[Setup]):
-    self._runs, task = runs, runs[0].task
-    self._devices = np.asarray(jax.devices()).reshape(len(runs), -1)
-    mesh = Mesh(self._devices, ("seed", "data"))
-    of_each, shared = PartitionSpec("seed"), PartitionSpec()
-    self._of_each = NamedSharding(mesh, of_each)
-    self._seeds = self._spread([run.task.seed for run in runs])
-    self._examples = jax.device_put(runs[0].train, NamedSharding(mesh, shared))
-    self._states: Any = None  # of all, on a leading axis
-
-    def of_one(seed, state, examples, count):
-      seed, state, count = jax.tree.map(lambda leaf: leaf[0], (seed, state, count))
-      spread = NamedSharding(jax.sharding.get_abstract_mesh(), PartitionSpec("data"))
-      own = dataclasses.replace(task, seed=seed, batch_sharding=spread)
-      taken = steps.dispatch(own, MOST)(state, examples, count)
-      taken = jax.lax.with_sharding_constraint(taken, own.replicated)
-      return jax.tree.map(lambda leaf: leaf[None], taken)
-
-    self._dispatch = jax.jit(
-      jax.shard_map(
-        of_one,
-        in_specs=(of_each, of_each, shared, of_each),
-        out_specs=of_each,
-        mesh=mesh,
-        axis_names={"seed"},
-        check_vma=False,
-      ),
-      donate_argnums=1,
-    )
-
-  def advance(
-    self, states: Sequence[steps.TrainState], counts: Sequence[int]
-  ) -> list[tuple[steps.TrainState, dict[str, Any]]]:
-    """Takes `counts` steps of each, none or at most `MOST`, as `Resident.advance` does of one.
-
-    The states must be those that the last call returned.
-    """
-    if self._states is None:
-      self._states = jax.tree.map(lambda *leaves: self._spread(leaves), *jax.device_get(states))
-    self._states, measured = self._dispatch(
-      self._seeds, self._states, self._examples, self._spread(np.asarray(counts, np.int32))
-    )
-    measured = jax.device_get(measured)
-    return [
-      (self._own(number), {key: value[number][:count] for key, value in measured.items()})
-      for number, count in enumerate(counts)
-    ]
-
-  def _spread(self, values) -> jax.Array:
-    """A value for each seed, on its devices."""
-    return jax.device_put(np.stack(values), self._of_each)
-
-  def _own(self, number: int) -> steps.TrainState:
-    """The state of one seed, on all devices."""
-    first = self._devices[number, 0]
-    pick = lambda leaf: next(s.data[0] for s in leaf.addressable_shards if s.device == first)
-    return jax.device_put(jax.tree.map(pick, self._states), self._runs[number].replicated)
 
 
 class Streamed:
@@ -121,7 +53,7 @@ class Streamed:
   def __init__(self, run: Setup, warn: Callable[[str], None], watched: Callable):
     self._run, self._warn, self._watched = run, warn, watched
     self._step = jax.jit(
-      lambda *given: steps.train_step(run.task, *given),
+      lambda *given: steps.train_step(run.learner, *given),
       donate_argnums=0,
       out_shardings=run.replicated,
     )
@@ -140,21 +72,21 @@ class Streamed:
     measured: list[dict[str, jax.Array]] = []
     for _ in range(count):
       try:
-        examples = self._next()
+        batch = self._next()
       except UserError:
         if not measured or jax.process_count() > 1:
           raise
         break
-      state, metrics = self._step(state, examples)
+      state, metrics = self._step(state, batch)
       jax.block_until_ready(measured[-1:])  # the step before: two at a time are enough ahead
       measured.append(metrics)
     stacked = jax.tree.map(lambda *values: np.stack(values), *jax.device_get(measured))
     return state, stacked
 
-  def _next(self) -> steps.Examples:
+  def _next(self) -> Batch:
     if self._failure is None:
       try:
-        return next(self._batches)[0]
+        return next(self._batches)
       except UserError as error:
         self._failure = error
     raise self._failure
@@ -177,12 +109,13 @@ class Streamed:
       first_step=first_step,
       workers=config.workers,
       process=(jax.process_index(), jax.process_count()),
+      targets=run.learner.task.targets,
     ) as batches:
       for batch in self._watched(batches, "reading photographs"):
         for example in set(batch["unreadable"].tolist()) - told - {-1}:
           told.add(example)
           self._warn(f"{run.train.name(example)} cannot be read; the next one takes its place")
-        yield run.on_devices(batch["image"], batch["label"]), None
+        yield run.on_devices(batch["image"], targets.from_arrays(batch))
 
   def close(self) -> None:
     """Ends the workers."""
@@ -190,12 +123,15 @@ class Streamed:
       self._batches.close()
 
 
+Feed = Resident | Streamed
+
+
 def build(
   run: Setup,
   warn: Callable[[str], None] = say,
   watched: Callable = lambda batches, what: batches,
-) -> Resident | Streamed:
+) -> Feed:
   """The feed of a run; `warn` is told of files that cannot be read, and `watched`, such as
   `Lookout.each`, hands on batches of which each may take long.
   """
-  return Resident(run) if isinstance(run.train, steps.Examples) else Streamed(run, warn, watched)
+  return Resident(run) if isinstance(run.train, Examples) else Streamed(run, warn, watched)

@@ -11,6 +11,7 @@ number of training examples; it returns the learning rate at a step. An optimize
       return optax.adamw(learning_rate, own.b1, own.b2, **decay)
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,8 @@ def build(config, learning_rate: Callable, frozen=()) -> optax.GradientTransform
   Args:
     config: `config.optim`.
     learning_rate: of a step.
-    frozen: the parts of the network that stay as they are, such as "stem".
+    frozen: what stays as it is: parts of the network, such as "stem", or patterns of what the path
+      of a parameter begins with, the names of modules joined by slashes.
 
   Raises:
     UserError: an unknown optimizer.
@@ -95,8 +97,10 @@ def build(config, learning_rate: Callable, frozen=()) -> optax.GradientTransform
   if not frozen:
     return optimizer
 
+  pattern = re.compile(f"(?:{'|'.join(frozen)})/")
+
   def kind(path, _):
-    return "frozen" if path[0].key in frozen else "training"
+    return "frozen" if pattern.match("/".join(part.key for part in path)) else "training"
 
   return optax.partition(
     {"training": optimizer, "frozen": optax.set_to_zero()},

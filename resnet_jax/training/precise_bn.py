@@ -12,23 +12,25 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from resnet_jax.data.batch import Batch
 from resnet_jax.distributed import mesh
 from resnet_jax.training import steps
-from resnet_jax.training.feed import Batch
 
 
-def recompute(task: steps.Task, variables, batches: Iterable[Batch], count: int) -> dict[str, Any]:
+def recompute(
+  learner: steps.Learner, variables, batches: Iterable[Batch], count: int
+) -> dict[str, Any]:
   """`variables` with the mean and the variance of every BN over `count` training batches.
 
   The variance is that of all their examples together: the mean of the batches' variances and the
   variance of their means.
   """
   statistics = jax.jit(
-    lambda *given: steps.batch_statistics(task, *given), out_shardings=task.replicated
+    lambda *given: steps.batch_statistics(learner, *given), out_shardings=learner.replicated
   )
   totals: dict[Any, np.ndarray] = {}
   for batch in itertools.islice(batches, count):
-    found = traverse_util.flatten_dict(jax.device_get(statistics(variables, *batch)))
+    found = traverse_util.flatten_dict(jax.device_get(statistics(variables, batch)))
     for path, value in found.items():
       square = np.square(found[*path[:-1], "mean"], dtype=np.float64) if path[-1] == "var" else 0
       totals[path] = totals.get(path, 0) + (value + square) / count

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 
 from resnet_jax import config as config_lib
-from resnet_jax import data, errors, models
+from resnet_jax import data, errors, models, tasks
 from resnet_jax.data import augment
+from resnet_jax.data.batch import Batch, Examples, Normalization
 from resnet_jax.distributed import mesh, processes
 from resnet_jax.errors import UserError
 from resnet_jax.training import optim, steps
@@ -28,11 +29,11 @@ class Setup(NamedTuple):
 
   config: Any
   dataset: data.Dataset
-  task: steps.Task
+  learner: steps.Learner
   durations: Durations
   learning_rate: Callable
-  normalization: tuple[Any, Any]
-  train: Any  # steps.Examples on the devices, or photographs to stream
+  normalization: Normalization
+  train: Any  # Examples on the devices, or photographs to stream
   test: Any
   template: steps.TrainState  # shapes and types, on the devices of this process
 
@@ -42,20 +43,20 @@ class Setup(NamedTuple):
   @property
   def replicated(self) -> Any:
     """Everything on every device that computes."""
-    return self.task.replicated
+    return self.learner.replicated
 
-  def on_devices(self, images, labels) -> steps.Examples:
-    """This process's share of a batch, uint8 [N, H, W, C] and int32 [N], on its devices."""
-    images, labels = mesh.place((images, labels), self.task.batch_sharding)
-    return steps.Examples(images, labels, *self.normalization)
+  def on_devices(self, images, targets, valid=None) -> Batch:
+    """This process's share of a batch on its devices, see `Batch`."""
+    images, targets, valid = mesh.place((images, targets, valid), self.learner.batch_sharding)
+    return Batch(images, targets, self.normalization, valid)
 
   def own(self) -> "Setup":
     """The same on the devices of this process alone: each tests a share of the examples."""
     here = mesh.own()
     return self._replace(
-      task=dataclasses.replace(self.task, batch_sharding=mesh.batched(here)),
+      learner=dataclasses.replace(self.learner, batch_sharding=mesh.batched(here)),
       normalization=mesh.local(self.normalization),
-      test=mesh.local(self.test) if isinstance(self.test, steps.Examples) else self.test,
+      test=mesh.local(self.test) if isinstance(self.test, Examples) else self.test,
     )
 
 
@@ -66,12 +67,13 @@ def check(config) -> None:
     UserError: something in the config cannot work.
   """
   config_lib.check(config)
+  tasks.check(config)
   models.check(config.model)
   augment.check(config.data.normalize)
   info = data.info(config.data)
   augment.check_channels(config.data, info.shape[-1])
   _, learning_rate = plan(config, config.data.batch_size)  # of however many examples
-  optim.build(config.optim, learning_rate, frozen_parts(config))
+  optim.build(config.optim, learning_rate, models.held(config.model, frozen_parts(config)))
 
 
 def setup(config) -> Setup:
@@ -92,26 +94,27 @@ def setup(config) -> Setup:
     )
   durations, learning_rate = plan(config, examples)
   replicated = mesh.replicated(devices)
-  task = build_task(config, dataset.info, learning_rate, mesh.batched(devices))
-  normalization = mesh.place(
-    augment.normalization(dataset.images, config.data.normalize, task.dtype), replicated
-  )
-  train, test = (
-    steps.Examples(*mesh.place(tuple(split), replicated), *normalization)
-    if isinstance(split, data.Split)
-    else split
-    for split in (dataset.train, dataset.test)
-  )
+  learner = build_learner(config, dataset.info, learning_rate, mesh.batched(devices))
+  constants = augment.normalization(dataset.images, config.data.normalize, learner.task.dtype)
+  normalization = Normalization(*mesh.place(constants, replicated))
+
+  def on_every_device(split: Any) -> Any:
+    if not isinstance(split, data.Split):
+      return split  # photographs, which are streamed
+    learner.task.check(split.targets)
+    images, targets = mesh.place((split.images, split.targets), replicated)
+    return Examples(images, targets, normalization)
+
   return Setup(
     config,
     dataset,
-    task,
+    learner,
     durations,
     learning_rate,
     normalization,
-    train,
-    test,
-    template(task, dataset.info.shape, mesh.replicated(mesh.own())),
+    on_every_device(dataset.train),
+    on_every_device(dataset.test),
+    template(learner, dataset.info.shape, mesh.replicated(mesh.own())),
   )
 
 
@@ -154,29 +157,29 @@ def frozen_parts(config) -> tuple[str, ...]:
   return frozen
 
 
-def build_task(config, info: data.Info, learning_rate: Callable, batch_sharding=None) -> steps.Task:
-  """What stays the same from step to step.
+def build_learner(
+  config, info: data.Info, learning_rate: Callable, batch_sharding=None
+) -> steps.Learner:
+  """The network, its task and its optimizer.
 
   Raises:
-    UserError: no network or no optimizer comes of the config.
+    UserError: one of them cannot be built from the config.
   """
   frozen = frozen_parts(config)
-  return steps.Task(
-    models.build(config.model, len(info.classes), frozen),
-    optim.build(config.optim, learning_rate, frozen),
+  task = tasks.build(config, info)
+  return steps.Learner(
+    models.build(config.model, frozen=frozen, head=task.head()),
+    task,
+    optim.build(config.optim, learning_rate, models.held(config.model, frozen)),
     config.data.batch_size,
-    info.pad,
-    info.flip,
     config.seed,
     batch_sharding,
-    config.data.color_jitter,
-    config.data.lighting,
   )
 
 
-def template(task: steps.Task, shape: tuple[int, int, int], sharding) -> steps.TrainState:
-  """The shapes and types of the state of a task, for images of [H, W, C]."""
-  shapes = jax.eval_shape(lambda: steps.init(task, shape))
+def template(learner: steps.Learner, shape: tuple[int, int, int], sharding) -> steps.TrainState:
+  """The shapes and types of a learner's state, for images of [H, W, C]."""
+  shapes = jax.eval_shape(lambda: steps.init(learner, shape))
   return jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
   )

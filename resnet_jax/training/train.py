@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import jax
@@ -24,6 +24,7 @@ from resnet_jax.distributed.preemption import StopRequest
 from resnet_jax.errors import Diverged, Preempted, UserError
 from resnet_jax.runs import record as record_lib
 from resnet_jax.runs import results, workdir
+from resnet_jax.runs.headline import in_words, named
 from resnet_jax.runs.progress import Progress
 from resnet_jax.runs.record import Position
 from resnet_jax.training import evaluation, feed, finetune, steps
@@ -31,7 +32,6 @@ from resnet_jax.training.setup import Setup, check, plan, refuse_idle, setup
 
 DISPATCH_SECONDS = 2.0  # how long one should take, so that a signal is heeded soon
 PROFILED = 5  # steps in a trace, if no evaluation comes between
-Advanced = tuple[steps.TrainState, dict[str, Any], float]  # a state, each step's metrics, seconds
 
 
 def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[str, Any]:
@@ -75,13 +75,22 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     own_feed = feed.build(run, progress.warn, lookout.each)
     stack.enter_context(contextlib.closing(own_feed))
     loop.restore(old and config_lib.from_json(old))
+    return to_its_end(loop, own_feed)
 
-    def advance(states, counts):
-      with loop.kept():
-        return [own_feed.advance(*states, *counts)]
 
-    (result,) = take_turns([loop], advance)
-    return result
+def to_its_end(loop: "Loop", own_feed: feed.Feed) -> dict[str, Any]:
+  """Counts, steps, takes, evaluates and saves until the run is done; returns its result."""
+  if not loop.done:
+    loop.progress.phase("compiling")
+  loop.measure()  # where an earlier start was stopped before it could
+  while not loop.done:
+    count = loop.count()
+    begin = time.monotonic()
+    with loop.kept(), loop.traced():
+      state, measured = own_feed.advance(loop.state, count)
+    loop.take(state, measured, count, time.monotonic() - begin)
+    loop.measure()
+  return loop.finish()
 
 
 def enter(path: pathlib.Path, config, stack: contextlib.ExitStack) -> dict[str, Any] | None:
@@ -95,49 +104,6 @@ def enter(path: pathlib.Path, config, stack: contextlib.ExitStack) -> dict[str, 
   return old and config_lib.to_json(old)
 
 
-def take_turns(loops: Sequence["Loop"], advance: Callable) -> list[dict[str, Any]]:
-  """Brings runs to their ends, side by side; returns their results.
-
-  Args:
-    loops: the runs.
-    advance: `(states, counts)` to, for each run, its state after so many steps and the metrics of
-      each step; a count may be 0.
-
-  Raises:
-    UserError, OSError: one could not go on, as on a full disk; the others were let.
-    Preempted: a signal; all have saved.
-    Diverged: at least one has; the others have come to their ends.
-  """
-  turns = [loop.turns() for loop in loops]
-  results: list[dict[str, Any]] = [{} for _ in loops]
-  given: list[Any] = [None for _ in loops]
-  running, raised = set(range(len(loops))), list[BaseException]()
-  while True:
-    counts = [0 for _ in loops]
-    for number in sorted(running):
-      try:
-        counts[number] = turns[number].send(given[number])
-        continue
-      except StopIteration as end:
-        results[number] = end.value
-      except (UserError, OSError, Preempted, Diverged) as error:
-        raised.append(error)
-        if len(loops) > 1:
-          loops[number].progress.message(str(error))
-      running.remove(number)
-    if not running:
-      break
-    begin = time.monotonic()
-    advanced = advance([loop.state for loop in loops], counts)
-    seconds = time.monotonic() - begin
-    # They took as long as the most steps did; one that took fewer is no slower for that.
-    share = [seconds * count / max(counts) for count in counts]
-    given = [(*one, took) for one, took in zip(advanced, share, strict=True)]
-  if raised:
-    raise min(raised, key=lambda error: (isinstance(error, Diverged), isinstance(error, Preempted)))
-  return results
-
-
 class Loop:
   """One start of a run, from its newest checkpoint to its end or the next signal."""
 
@@ -149,6 +115,7 @@ class Loop:
     whose = record_lib.whose(run.config, run.dataset.info.classes)
     self.position = Position(data=run.dataset.fingerprint, **whose)
     self.evaluated: evaluation.Evaluation | None = None  # the last, if it was made here
+    self._asked, self._warm = 1, False  # the steps of the next dispatch; whether they are compiled
 
   def restore(self, old) -> None:
     """Takes up the newest whole checkpoint, or begins.
@@ -156,17 +123,18 @@ class Loop:
     Raises:
       UserError: no checkpoint is whole, or it does not belong to this config or data set.
     """
-    found: list[Any] = []  # by the first process alone
+    state = None  # in the first process only
 
     def read() -> dict[str, Any] | None:
-      found[:] = self.record.restore(old) or (None, None)
-      return found[1] and vars(found[1])
+      nonlocal state
+      if (restored := self.record.restore(old)) is None:
+        return None
+      state, position = restored
+      return vars(position)
 
-    position = processes.lead(read)
-    if position:
+    if position := processes.lead(read):
       self.position = Position(**position)
       self._check_past(old)
-      state = found[0] if found else None
       self.state = processes.from_first(state, self.setup.template, self.setup.replicated)
       if self.position.step < self.setup.durations.steps:
         self.progress.message(f"resuming at step {self.position.step}")
@@ -174,7 +142,7 @@ class Loop:
       self.progress.phase("initializing")
       shape = self.setup.dataset.info.shape
       init = jax.jit(
-        lambda: steps.init(self.setup.task, shape), out_shardings=self.setup.replicated
+        lambda: steps.init(self.setup.learner, shape), out_shardings=self.setup.replicated
       )
       self.state = init()
       if self.setup.config.finetune.weights:
@@ -201,27 +169,21 @@ class Loop:
         "undo the change or take a new --workdir"
       )
 
-  def turns(self) -> Generator[int, Advanced, dict[str, Any]]:
-    """From where the run stands to its end: yields counts of steps, is sent what they gave."""
-    durations, position = self.setup.durations, self.position
-    done = position.step >= durations.steps
-    if not done:
-      self.progress.phase("compiling")
-    count, warm = 1, False
-    while True:
-      self._measure()
-      if position.step >= durations.steps:
-        return self._finish("done already" if done else "done")
-      ends = [(position.step // every + 1) * every for every in durations[1:]] + [durations.steps]
-      trace = self.profile and warm
-      count = min(max(count, PROFILED) if trace else count, min(ends) - position.step, feed.MOST)
-      count = self._agree(count)
-      with self._trace() if trace else contextlib.nullcontext():
-        self.state, measured, seconds = yield count
-      self._take(count, measured, seconds)  # or fewer, where photographs cannot be read
-      # The first dispatch compiled: only the later ones tell how fast a step is.
-      count = max(1, int(DISPATCH_SECONDS * count / seconds)) if warm else 1
-      warm = True
+  @property
+  def done(self) -> bool:
+    """Whether no step is left."""
+    return self.position.step >= self.setup.durations.steps
+
+  def count(self) -> int:
+    """How many steps to take next: up to what is due, and as many as a dispatch should last.
+
+    Raises:
+      Preempted: all processes leave, if one must.
+    """
+    step, durations = self.position.step, self.setup.durations
+    ends = [(step // every + 1) * every for every in durations[1:]] + [durations.steps]
+    asked = max(self._asked, PROFILED) if self._traces else self._asked
+    return self._agree(min(asked, min(ends) - step, feed.MOST))
 
   def _agree(self, count: int) -> int:
     """How many steps all take next, as the first process has it; or all leave, if one must."""
@@ -230,52 +192,69 @@ class Loop:
       self._leave()
     return int(counts[0])
 
-  def _trace(self):
+  @property
+  def _traces(self) -> bool:
+    return self.profile and self._warm
+
+  def traced(self) -> contextlib.AbstractContextManager:
+    """Records the first steps after those that compiled, if that is asked for."""
+    if not self._traces:
+      return contextlib.nullcontext()
     self.profile = False
     self.progress.message(f"recording a trace in {self.path / 'profile'}")
     return jax.profiler.trace(str(self.path / "profile"))
 
-  def _take(self, count: int, measured: dict[str, Any], seconds: float) -> None:
-    """Counts and writes what `count` steps gave, or the first of them.
+  def take(
+    self, state: steps.TrainState, measured: dict[str, np.ndarray], count: int, seconds: float
+  ) -> None:
+    """Takes over the state after `count` steps, or fewer where photographs cannot be read, and
+    writes what they measured.
 
     Raises:
       Diverged: a step of these left something not finite.
     """
-    position, batch_size = self.position, self.setup.task.batch_size
-    for loss, wrong, finite in zip(
-      measured["loss"], measured["wrong"], measured["finite"], strict=True
-    ):
+    self.state, position = state, self.position
+    images_per_second = count * self.setup.learner.batch_size / seconds
+    sums = {name: values for name, values in measured.items() if name != "finite"}
+    for index, finite in enumerate(measured["finite"]):
       if not finite:
-        self._diverged(position.step + 1, float(loss))
+        self._diverged(position.step + 1, float(measured["loss"][index]))
       position.step += 1
-      position.loss += float(loss)
-      position.wrong += int(wrong)
+      for name, values in sums.items():
+        position.sums[name] = position.sums.get(name, 0) + values[index].item()
       if position.step % self.setup.durations.log_every == 0:
-        self._log_training(count * batch_size / seconds)
-    error = 100 * float(measured["wrong"].mean()) / batch_size
-    self.progress.update(
-      position.step, float(measured["loss"].mean()), error, count * batch_size / seconds
-    )
+        self._log_training(images_per_second)
+    means = self._means({name: values.sum() for name, values in sums.items()}, len(sums["loss"]))
+    shown = [named(name, self.setup.learner.task.metrics) for name in means]
+    text = "  ".join(f"{metric.title} {metric.text(means[metric.name])}" for metric in shown)
+    self.progress.update(position.step, text, images_per_second)
+    # The first dispatch compiled: only the later ones tell how fast a step is.
+    self._asked = max(1, int(DISPATCH_SECONDS * count / seconds)) if self._warm else 1
+    self._warm = True
+
+  def _means(self, sums: dict[str, Any], count: int) -> dict[str, float]:
+    """Sums over `count` steps as means: the loss over steps, the others over examples."""
+    examples = count * self.setup.learner.batch_size
+    return {n: float(v / (count if n == "loss" else examples)) for n, v in sums.items()}
 
   def _log_training(self, images_per_second: float) -> None:
-    position, count = self.position, self.position.step - self.position.logged
+    position = self.position
     self._write(
       "train",
-      loss=position.loss / count,
-      error=100 * position.wrong / (count * self.setup.task.batch_size),
+      {"images_per_second": images_per_second},
+      **self._means(position.sums, position.step - position.logged),
       learning_rate=float(self.setup.learning_rate(position.step - 1)),
-      timing={"images_per_second": images_per_second},
     )
-    position.logged, position.loss, position.wrong = position.step, 0.0, 0
+    position.logged, position.sums = position.step, {}
 
   def _write(self, split: str, timing: dict[str, float], **values: float) -> None:
     position, examples = self.position, self.setup.dataset.train_examples
-    epoch = position.step * self.setup.task.batch_size / examples
+    epoch = position.step * self.setup.learner.batch_size / examples
     row = {"step": position.step, "split": split, "epoch": epoch, **values, "timing": timing}
     with self.lookout.busy("writing metrics"):
       self.record.write(row)
 
-  def _measure(self) -> None:
+  def measure(self) -> None:
     """Evaluates and saves where the position asks for it."""
     position, durations = self.position, self.setup.durations
     last = position.step == durations.steps
@@ -291,34 +270,31 @@ class Loop:
         self.record.retry(self.state, position)
 
   def _evaluate(self) -> bool:
-    """Measures the test error; returns whether it is the best so far."""
-    begin, position = time.monotonic(), self.position
-    found = self.evaluated = self._count_errors()
-    error, loss = found.error, found.loss
-    if not math.isfinite(loss):
-      self._diverged(position.step, loss)
-    rate = len(found.labels) / (time.monotonic() - begin)
-    position.evaluated, position.test_error = position.step, error
-    top5 = {"top5_error": found.top5_error} if self.setup.config.model.family == "imagenet" else {}
-    self._write("test", {"images_per_second": rate}, loss=loss, error=error, **top5)
-    self.progress.message(
-      f"step {position.step}: test error {error:.2f} %"
-      + "".join(f", top-5 {value:.2f} %" for value in top5.values())
-      + f", loss {loss:.4f}"
-    )
-    if position.best_test_error is not None and error >= position.best_test_error:
+    """Tests the network; returns whether its headline is the best so far."""
+    begin, position, task = time.monotonic(), self.position, self.setup.learner.task
+    self.evaluated = found = self._test()
+    logged = {metric.name for metric in task.logged}
+    values = {name: value for name, value in found.metrics.items() if name in logged}
+    for value in values.values():
+      if not math.isfinite(value):
+        self._diverged(position.step, value)
+    rate = found.examples / (time.monotonic() - begin)
+    position.evaluated, position.headline = position.step, values[task.headline.name]
+    self._write("test", {"images_per_second": rate}, **values)
+    self.progress.message(f"step {position.step}: test {in_words(task.logged, values)}")
+    if not task.headline.better(position.headline, position.best):
       return False
-    position.best_test_error, position.best_step = error, position.step
+    position.best, position.best_step = position.headline, position.step
     return True
 
-  def _count_errors(self) -> evaluation.Evaluation:
+  def _test(self) -> evaluation.Evaluation:
+    """Evaluates the network on the test split."""
     groups = evaluation.groups(self.here, warn=self.progress.warn)
     with self.kept():
       found = evaluation.evaluate(
-        self.here.task,
+        self.here,
         mesh.local(self.state.variables),
         self.lookout.each(groups, "reading test examples"),
-        self.setup.dataset.test_examples,
         lambda: self.stop.received,
       )
     if found is None:
@@ -369,11 +345,12 @@ class Loop:
     self.record.write_result(result)
     return result
 
-  def _finish(self, done: str) -> dict[str, Any]:
-    step = self.position.step
+  def finish(self) -> dict[str, Any]:
+    """Sees all that the run leaves on the disk; returns its result."""
+    step, headline = self.position.step, self.setup.learner.task.headline
     processes.lead(lambda: self.record.secure(self.state, self.position))
     if not processes.lead(lambda: self.record.has_predictions(step)):
-      found = self.evaluated or self._count_errors()  # or an earlier start evaluated it
+      found = self.evaluated or self._test()  # or an earlier start evaluated it
       self.record.write_predictions(found, step)
     self.record.close()
     if self.profile:
@@ -382,8 +359,9 @@ class Loop:
       self.progress.message("the last steps are fewer than log_every and stand in no row")
     result = self._result("done")
     self.record.draw()
-    best = f"best {result['best_test_error']:.2f} % at step {self.position.best_step}"
+    last, best = (headline.text(result[f"{kind}test_{headline.name}"]) for kind in ("", "best_"))
     self.progress.message(
-      f"{done}: test error {result['test_error']:.2f} %, {best}; {self.path / 'result.json'}"
+      f"{'done' if self._warm else 'done already'}: test {headline.title} {last}, best {best} at "
+      f"step {self.position.best_step}; {self.path / 'result.json'}"
     )
     return result

@@ -14,7 +14,6 @@ from resnet_jax.data import augment
 from resnet_jax.errors import UserError
 from resnet_jax.report import read as report
 from resnet_jax.runs import metrics, workdir
-from resnet_jax.sweep import __main__ as sweep
 from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.training import optim
 from tests.report import fake
@@ -182,20 +181,20 @@ def test_what_a_schedule_reads_may_change_on_a_resume(mine):
   workdir.refuse_changes(one, other)
 
 
-def test_it_is_swept(mine, tmp_path, monkeypatch):
+def test_it_is_swept(mine, tmp_path):
   rows = '[row("three", {"optim.halving.times": 3})]'
   text = "from resnet_jax.sweep import Sweep, row\n"
   text += f"def get_sweep():\n  return Sweep({str(mine)!r}, {rows}, seeds=1)\n"
   (tmp_path / "sweep.py").write_text(text)
-  monkeypatch.setattr(sweep, "_CONFIG", type("Flag", (), {"value": str(tmp_path / "sweep.py")}))
-  shared = sweep.settings(["sweep", "--config.optim.halving.factor=0.25"])
+  spec = str(tmp_path / "sweep.py")
+  shared = plan_lib.settings(["sweep", "--config.optim.halving.factor=0.25"], spec)
   assert shared == {"optim.halving.factor": 0.25}
-  plan = plan_lib.read(str(tmp_path / "sweep.py"), shared)
+  plan = plan_lib.read(spec, shared)
   ((run, config),) = plan_lib.check(plan, tmp_path / "new").items()
   assert config.optim.halving.to_dict() == {"factor": 0.25, "times": 3}
   assert {"--config.optim.halving.factor=0.25", "--config.optim.halving.times=3"} <= {*run.command}
   with pytest.raises(UserError, match="did you mean config.optim.halving.times"):
-    sweep.settings(["sweep", "--config.optim.halving.time=3"])
+    plan_lib.settings(["sweep", "--config.optim.halving.time=3"], spec)
 
 
 def test_config_json_names_the_file(mine):
@@ -315,7 +314,7 @@ def test_a_data_set_of_two_arrays(tmp_path, repository):
   dataset = data.load(config.data)
   assert (dataset.train_examples, dataset.test_examples) == (40, 10)
   np.testing.assert_array_equal(dataset.test.images, images[40:])
-  assert dataset.test.labels.dtype == np.int32
+  assert dataset.test.targets.dtype == np.int32
 
 
 @pytest.mark.parametrize(
@@ -323,8 +322,8 @@ def test_a_data_set_of_two_arrays(tmp_path, repository):
   [
     ({"images": np.zeros((50, 8, 8, 1))}, "'arrays', all: images are float64 .50, 8, 8, 1.; give"),
     ({"images": np.zeros((50, 8, 8), np.uint8)}, "give uint8 .N, H, W, C."),
-    ({"labels": np.arange(49)}, "labels are int64 .49.; give a whole number for each of 50 images"),
-    ({"labels": np.zeros((50, 1), int)}, r"labels are int64 .50, 1."),
+    ({"labels": np.arange(49)}, "49 targets of 50 images; give one of each"),
+    ({"labels": np.arange(50) / 2}, "labels are float64; give whole numbers"),
   ],
 )
 def test_arrays_that_are_no_data_set(tmp_path, repository, more, message):

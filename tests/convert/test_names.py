@@ -27,7 +27,7 @@ def config_of_cifar():
 
 
 def state(config):
-  task, here = api.task(config, data.of_weights(config.data, 10)), mesh.replicated(mesh.build())
+  task, here = api.learner(config, data.of_weights(config.data, 10)), mesh.replicated(mesh.build())
   template = setup.template(task, (32, 32, 3), here)
   return jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), template)
 

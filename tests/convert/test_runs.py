@@ -105,7 +105,7 @@ def test_folders_that_are_not_new(tmp_path):
 
 def state(config, seed):
   """A state of random numbers for a run on the digits."""
-  task, here = api.task(config, data.info(config.data)), mesh.replicated(mesh.build())
+  task, here = api.learner(config, data.info(config.data)), mesh.replicated(mesh.build())
   noise = np.random.default_rng(seed)
   return jax.tree.map(
     lambda leaf: jax.device_put(noise.uniform(0, 1, leaf.shape).astype(leaf.dtype), here),

@@ -134,7 +134,7 @@ def test_goes_on_where_it_was_cut_off(server, monkeypatch, tmp_path):
   with pytest.raises(UserError, match=r"broke off after 20000 of .*TFDS_DATA_DIR.*digits"):
     data.load(config("cifar10", tmp_path))
   assert not (tmp_path / "cifar10").exists()
-  assert len(data.load(config("cifar10", tmp_path)).train.labels) == 20
+  assert len(data.load(config("cifar10", tmp_path)).train.targets) == 20
   assert server.requests == ["bytes=0-", "bytes=20000-"]
 
 
@@ -144,7 +144,7 @@ def test_a_wrong_archive_is_refused_and_removed(server, monkeypatch, tmp_path):
     data.load(config("cifar10", tmp_path))
   assert not list((tmp_path / "downloads").iterdir())
   publish(server, monkeypatch, "cifar10")
-  assert len(data.load(config("cifar10", tmp_path)).test.labels) == 6
+  assert len(data.load(config("cifar10", tmp_path)).test.targets) == 6
 
 
 def test_without_network_the_ways_out_are_named(server, monkeypatch, tmp_path):
@@ -223,7 +223,7 @@ def test_a_split_that_is_not_there_is_refused(server, monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"config.data.train_split=.*train \(20 examples\)"):
       data.load(settings)
   settings.train_split = "train[:75%]"
-  assert len(data.load(settings).train.labels) == 15
+  assert len(data.load(settings).train.targets) == 15
 
 
 @pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set")
@@ -231,7 +231,7 @@ def test_a_split_that_is_not_there_is_refused(server, monkeypatch, tmp_path):
 def test_the_real_sets(name):
   loaded = data.load(config(name, ""))
   assert loaded.train.images.shape == (50_000, 32, 32, 3)
-  counts = np.bincount(loaded.test.labels)
+  counts = np.bincount(loaded.test.targets)
   np.testing.assert_array_equal(counts, 10_000 // len(loaded.info.classes))
 
 

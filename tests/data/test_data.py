@@ -24,7 +24,7 @@ def test_digits_are_scikit_learns_with_every_fifth_held_out():
   assert loaded.test.images.shape == (360, 8, 8, 1)
   assert loaded.train.images.shape == (1437, 8, 8, 1)
   assert loaded.train.images.dtype == np.uint8
-  np.testing.assert_array_equal(loaded.test.labels, source.target[held_out])
+  np.testing.assert_array_equal(loaded.test.targets, source.target[held_out])
   restored = np.round(loaded.train.images[..., 0].astype(float) * 16 / 255)
   np.testing.assert_array_equal(restored, source.images[~held_out])
 
@@ -33,7 +33,7 @@ def test_parts_of_splits():
   loaded = data.load(config(train_split="train[:100]", test_split="train[100:150]"))
   whole = data.load(config())
   np.testing.assert_array_equal(loaded.train.images, whole.train.images[:100])
-  np.testing.assert_array_equal(loaded.test.labels, whole.train.labels[100:150])
+  np.testing.assert_array_equal(loaded.test.targets, whole.train.targets[100:150])
   assert loaded.fingerprint != whole.fingerprint
 
 
@@ -92,11 +92,11 @@ def test_parts_mean_what_they_mean_in_tfds():
     "train[5:5]+test",
   ):
     expected = [
-      parts[one.splitname].labels[one.from_ : one.to]
+      parts[one.splitname].targets[one.from_ : one.to]
       for one in tfds.core.ReadInstruction.from_spec(text).to_absolute(known)
     ]
     np.testing.assert_array_equal(
-      splits.select("key", text, parts).labels, np.concatenate(expected), err_msg=text
+      splits.select("key", text, parts).targets, np.concatenate(expected), err_msg=text
     )
 
 
@@ -120,4 +120,4 @@ def test_a_sum_of_parts():
   whole = data.load(config())
   first, second = whole.train.images[:100], whole.train.images[200:300]
   np.testing.assert_array_equal(loaded.train.images, np.concatenate([first, second]))
-  assert len(loaded.test.labels) == 369
+  assert len(loaded.test.targets) == 369

@@ -58,10 +58,10 @@ def test_a_prepared_set_is_read_by_name(tmp_path, name, shape, pad, flip):
   loaded = data.load(config(name, tmp_path, test_split="test[:5]"))
   assert (loaded.info.shape, len(loaded.info.classes)) == (shape, 10)
   assert (loaded.info.pad, loaded.info.flip) == (pad, flip)
-  assert len(loaded.test.labels) == 5
+  assert len(loaded.test.targets) == 5
   order = [np.flatnonzero((images == image).all((1, 2, 3)))[0] for image in loaded.train.images]
   assert sorted(order) == list(range(12))
-  np.testing.assert_array_equal(loaded.train.labels, labels[order])
+  np.testing.assert_array_equal(loaded.train.targets, labels[order])
 
 
 def palette(pixels):
@@ -111,7 +111,7 @@ def test_an_image_gets_the_channels_of_its_feature(mixed, kind):
   _, train = mixed
   number = list(KINDS).index(kind)
   wanted = np.broadcast_to(KINDS[kind][2], (32, 32, 3)).astype(int)
-  same_label = train.images[train.labels == number % 10].astype(int)
+  same_label = train.images[train.targets == number % 10].astype(int)
   # A flat JPEG comes back within a level or two of what it was.
   assert (abs(same_label - wanted).max((1, 2, 3)) <= (2 if "JPEG" in KINDS[kind][1] else 0)).any()
 
@@ -136,7 +136,7 @@ def test_a_sum_of_slices(mixed):
   )
   loaded = data.load(settings)
   np.testing.assert_array_equal(loaded.train.images, whole.images[[0, 1, 5, 6, 7]])
-  assert len(loaded.test.labels) == len(KINDS) + round(len(KINDS) / 2)
+  assert len(loaded.test.targets) == len(KINDS) + round(len(KINDS) / 2)
 
 
 @pytest.mark.parametrize(

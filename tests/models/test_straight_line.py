@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cross_entropy import cross_entropy
 from hessian import check, forward_over_reverse, products
 from jax import lax
 from straight_line import Net
@@ -22,7 +23,6 @@ from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.units import AFTER_ADD, UNITS
 from resnet_jax.training import steps
 from resnet_jax.training.setup import setup
-from resnet_jax.training.steps import loss_and_logits
 from tests.hurry import evaluate
 
 UNITS_A_STAGE = 3
@@ -67,7 +67,7 @@ def compare(config, size=4):
   params, stats = drawn(shapes["params"], 1), drawn(shapes["batch_stats"], 2)
 
   def ours(params):
-    loss, (_, new) = loss_and_logits(model, params, stats, x, labels, key)
+    loss, (_, new) = cross_entropy(model, params, stats, x, labels, key)
     return loss, new
 
   # Flax derives the key of a stream from the one given; the net hands it to its units.
@@ -212,7 +212,7 @@ def second_derivatives(derive, remat):
   shapes = jax.eval_shape(model.init, jax.random.key(0), x)
   params, v = (drawn(shapes["params"], key) for key in (1, 2))
   stats = drawn(shapes["batch_stats"], 3)
-  loss = lambda params: loss_and_logits(model, params, stats, x, labels)[0]
+  loss = lambda params: cross_entropy(model, params, stats, x, labels)[0]
   return evaluate(lambda *given: derive(loss, *given), (params,), (v,)), v
 
 
@@ -238,20 +238,20 @@ def test_steps_of_a_float64_run(repository, monkeypatch, x64):
   config = load_file("configs/resnet.py:depth=8,digits")
   config.model.dtype, config.data.pad, config.optim.warmup = "float64", 1, "2 steps"
   run, count = setup(config), 4
-  begin = jax.jit(lambda: steps.init(run.task, (8, 8, 1)))()
-  state, measured = evaluate(steps.dispatch(run.task, count), begin, run.train, np.int32(count))
+  begin = jax.jit(lambda: steps.init(run.learner, (8, 8, 1)))()
+  state, measured = evaluate(steps.dispatch(run.learner, count), begin, run.train, np.int32(count))
 
   def loss(params, x, y):
     logits = Net(config.model, params, begin.batch_stats, None).logits(x, (1, 1, 1))
     return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(16), y])
 
-  images, labels = run.dataset.train
+  images, labels, _ = run.dataset.train
   mean = images.mean(0, dtype=np.longdouble) / 255
   params, velocity = begin.params, jax.tree.map(jnp.zeros_like, begin.params)
   differentiate = jax.jit(jax.value_and_grad(loss))
-  order = batch_indices(run.task.key(1), 0, count, 16, len(labels))
+  order = batch_indices(run.learner.key(1), 0, count, 16, len(labels))
   for step, chosen in enumerate(np.asarray(order)):
-    key = jax.random.split(jax.random.fold_in(run.task.key(2), step))[0]
+    key = jax.random.split(jax.random.fold_in(run.learner.key(2), step))[0]
     x = np.float64(images[chosen].astype(np.longdouble) / 255 - mean)
     x = augment.random_crop_flip(key, jnp.asarray(x), 1, False)
     value, gradient = differentiate(params, x, labels[chosen])

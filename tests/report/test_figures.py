@@ -30,7 +30,7 @@ def drawn(tmp_path, monkeypatch, repository):
     fake.train(tmp_path, plan, run, errors[run.row.name], *state)
   [sweep] = read([tmp_path])
   looks = styles([sweep])
-  figures.errors(sweep.groups[0], "x", looks)
+  figures.headlines(sweep.groups[0], "x", looks)
   canvas: Figure = saved[-1]
   return sweep, looks, canvas.axes
 

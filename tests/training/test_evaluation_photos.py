@@ -53,10 +53,10 @@ def run(photographs, request):
 
 @pytest.fixture(scope="module")
 def variables(run):
-  state = jax.jit(lambda: steps.init(run.task, (32, 32, 3)), out_shardings=run.replicated)()
+  state = jax.jit(lambda: steps.init(run.learner, (32, 32, 3)), out_shardings=run.replicated)()
   images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
   batch = run.on_devices(images, np.zeros(8, np.int32))
-  statistics = jax.jit(lambda *given: steps.batch_statistics(run.task, *given))
+  statistics = jax.jit(lambda *given: steps.batch_statistics(run.learner, *given))
   return state.variables | {"batch_stats": statistics(state.variables, batch)}
 
 
@@ -95,8 +95,8 @@ def obvious(image, test, size=32):
 @pytest.mark.slow
 @pytest.mark.parametrize("test", VIEWS)
 def test_views_are_the_papers(run, variables, photographs, test):
-  found = evaluation.evaluate(run.task, variables, evaluation.groups(run, test), 3)
-  apply = jax.jit(run.task.model.apply)
+  found = evaluation.evaluate(run, variables, evaluation.groups(run, test))
+  apply = jax.jit(run.learner.model.apply)
   mean, scale = (np.asarray(constant) for constant in run.normalization)
   for path in sorted((photographs / "val").rglob("*.jpg")):
     with Image.open(path) as photograph:
@@ -106,18 +106,18 @@ def test_views_are_the_papers(run, variables, photographs, test):
       logits = apply(variables, ((image / 255 - mean) * scale)[None].astype("f"))
       shares.append(np.asarray(jax.nn.softmax(logits[0])))
     number = int(path.parent.name[-1])
-    assert found.labels[number] == number
-    assert found.predictions[number] == np.mean(shares, 0).argmax()
-  assert math.isfinite(found.loss)
+    assert found.kept["labels"][number] == number
+    assert found.kept["predictions"][number] == np.mean(shares, 0).argmax()
+  assert math.isfinite(found.metrics["loss"])
 
 
 def test_every_example_counts_once_whatever_the_batch(run, variables, monkeypatch):
-  whole = evaluation.evaluate(run.task, variables, evaluation.groups(run), 3)
+  whole = evaluation.evaluate(run, variables, evaluation.groups(run))
   monkeypatch.setattr(evaluation, "PIXELS", 1)  # one image a device: eight at a time
-  small = evaluation.evaluate(run.task, variables, evaluation.groups(run), 3)
-  assert whole.loss == pytest.approx(small.loss, rel=1e-5)
-  np.testing.assert_array_equal(whole.labels, range(3))
-  np.testing.assert_array_equal(whole.predictions, small.predictions)
+  small = evaluation.evaluate(run, variables, evaluation.groups(run))
+  assert whole.metrics["loss"] == pytest.approx(small.metrics["loss"], rel=1e-5)
+  np.testing.assert_array_equal(whole.kept["labels"], range(3))
+  np.testing.assert_array_equal(whole.kept["predictions"], small.kept["predictions"])
 
 
 def test_an_unknown_test_is_refused(run):

@@ -37,7 +37,7 @@ def test_it_begins_with_all_but_the_classifier(source, repository, monkeypatch, 
   config = load_file(f"configs/finetune.py:weights={source}")
   config.finetune.frozen = "stem,stage1"
   run = setup.setup(config)
-  fresh = jax.jit(lambda: steps.init(run.task, (8, 8, 1)), out_shardings=run.replicated)()
+  fresh = jax.jit(lambda: steps.init(run.learner, (8, 8, 1)), out_shardings=run.replicated)()
   state, old = finetune.begin(config, fresh), resnet_jax.load_run(source)
   for tree in ("params", "batch_stats"):
     for part, found in getattr(state, tree).items():
@@ -86,7 +86,7 @@ def test_another_kind_of_image_is_refused_by_the_layer(source, repository, monke
   monkeypatch.chdir(repository)
   config = load_file(f"configs/finetune.py:weights={source}")
   run = setup.setup(config)
-  colour = setup.template(run.task, (8, 8, 3), run.replicated)
+  colour = setup.template(run.learner, (8, 8, 3), run.replicated)
   with pytest.raises(resnet_jax.UserError, match=r"stem/conv/kernel has the shape \(3, 3, 1, 16\)"):
     finetune.begin(config, colour)
 

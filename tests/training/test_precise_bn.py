@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from resnet_jax.config import load_file
+from resnet_jax.data.batch import take
 from resnet_jax.training import precise_bn, steps
 from resnet_jax.training.setup import setup
 
@@ -12,10 +13,10 @@ def test_a_first_layer_gets_the_statistics_of_all_images_together(repository, mo
   monkeypatch.chdir(repository)
   config = load_file("configs/resnet.py:depth=8,digits")
   run = setup(config)
-  variables = jax.jit(lambda: steps.init(run.task, (8, 8, 1)))().variables
-  batches = [(run.train, np.arange(first, first + 48)) for first in range(0, 240, 48)]
-  found = precise_bn.recompute(run.task, variables, iter(batches), 5)["batch_stats"]
-  whole = steps.batch_statistics(run.task, variables, run.train, np.arange(240))
+  variables = jax.jit(lambda: steps.init(run.learner, (8, 8, 1)))().variables
+  batches = [take(run.train, np.arange(first, first + 48)) for first in range(0, 240, 48)]
+  found = precise_bn.recompute(run.learner, variables, iter(batches), 5)["batch_stats"]
+  whole = steps.batch_statistics(run.learner, variables, take(run.train, np.arange(240)))
   for ours, theirs in zip(*map(jax.tree.leaves, (found["stem"], whole["stem"])), strict=True):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
   # Deeper layers are normalized by their own batch's statistics: close, not equal.

@@ -113,14 +113,14 @@ def test_one_that_diverges_leaves_the_others_alone(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_one_whose_disk_is_full_leaves_the_others_alone(tmp_path, monkeypatch, capsys):
-  measure = train.Loop._measure
+  measure = train.Loop.measure
 
   def full(loop):
     if loop.setup.config.seed == 0 and loop.position.step >= 4:
       raise OSError(28, "No space left on device")
     measure(loop)
 
-  monkeypatch.setattr(train.Loop, "_measure", full)
+  monkeypatch.setattr(train.Loop, "measure", full)
   with pytest.raises(OSError, match="No space left"):
     seeds.train_all(tiny(), tmp_path, 2)
   said = capsys.readouterr().out

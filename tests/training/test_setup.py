@@ -81,10 +81,12 @@ def test_images_are_normalized_in_the_type_of_the_run(repository, monkeypatch, x
   config = load_file("configs/resnet.py:depth=8,digits")
   config.model.dtype = dtype
   run = setup.setup(config)
-  constants = (*run.normalization, run.train.mean, run.train.scale, run.test.mean, run.test.scale)
-  assert {constant.dtype for constant in constants} == {run.task.dtype}
+  constants = (*run.normalization, *run.train.normalization, *run.test.normalization)
+  assert {constant.dtype for constant in constants} == {run.learner.task.dtype}
   exact = run.dataset.images.mean(0, dtype=np.longdouble) / 255
-  np.testing.assert_allclose(run.train.mean, exact, rtol=np.finfo(run.task.dtype).eps, atol=0)
+  np.testing.assert_allclose(
+    run.normalization.mean, exact, rtol=np.finfo(run.learner.task.dtype).eps, atol=0
+  )
 
 
 def test_a_float64_run_is_loaded_with_its_constants(repository, monkeypatch, tmp_path):
@@ -92,7 +94,8 @@ def test_a_float64_run_is_loaded_with_its_constants(repository, monkeypatch, tmp
   config = load_file("configs/resnet.py:depth=8,digits")
   config.model.dtype = "float64"
   run = setup.setup(config)
-  restored = run.dataset.info, run.task, run.template, {"step": 0, "data": run.dataset.fingerprint}
+  position = {"step": 0, "data": run.dataset.fingerprint}
+  restored = run.dataset.info, run.learner, run.template, position
   monkeypatch.setattr(api, "restore", lambda *_: restored)
   monkeypatch.setattr(api, "own_config", lambda *_: config)
   loaded = api.load_run(tmp_path)

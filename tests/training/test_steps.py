@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from resnet_jax.config import load_file
+from resnet_jax.data.batch import take
 from resnet_jax.distributed import mesh as mesh_lib
 from resnet_jax.training import steps
 from resnet_jax.training.setup import setup
@@ -17,7 +18,7 @@ def on_one_and_on_eight_devices(config, count):
   run = setup(config)
   for devices in (1, 8):
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("data",))
-    task = dataclasses.replace(run.task, batch_sharding=mesh_lib.batched(mesh))
+    task = dataclasses.replace(run.learner, batch_sharding=mesh_lib.batched(mesh))
     everywhere = mesh_lib.replicated(mesh)
     state = jax.jit(lambda t=task: steps.init(t, (8, 8, 1)), out_shardings=everywhere)()
     examples = jax.device_put(run.train, everywhere)
@@ -55,7 +56,7 @@ def test_seeds_as_one_program_train_as_each_alone(repository, x64, monkeypatch, 
   count, seeds = np.int32(5), np.arange(2)
 
   def train(seed):
-    task = dataclasses.replace(run.task, seed=seed, batch_sharding=None)
+    task = dataclasses.replace(run.learner, seed=seed, batch_sharding=None)
     return steps.dispatch(task, 5)(steps.init(task, (8, 8, 1)), run.train, count)
 
   together = {"vmap": jax.vmap(train), "map": lambda seeds: jax.lax.map(train, seeds)}
@@ -74,12 +75,12 @@ def test_seeds_as_one_program_train_as_each_alone(repository, x64, monkeypatch, 
 def test_a_batch_of_its_own_trains_as_one_taken_from_a_split(repository, monkeypatch):
   monkeypatch.chdir(repository)
   run = setup(load_file("configs/resnet.py:depth=8,digits"))
-  state = jax.jit(lambda: steps.init(run.task, (8, 8, 1)), out_shardings=run.replicated)()
+  state = jax.jit(lambda: steps.init(run.learner, (8, 8, 1)), out_shardings=run.replicated)()
   chosen = np.arange(16) * 7
   split = run.dataset.train
-  batch = run.on_devices(split.images[chosen], split.labels[chosen])
-  step = jax.jit(lambda *given: steps.train_step(run.task, *given))
-  (one, first), (two, second) = step(state, run.train, chosen), step(state, batch)
+  batch = run.on_devices(split.images[chosen], split.targets[chosen])
+  step = jax.jit(lambda *given: steps.train_step(run.learner, *given))
+  (one, first), (two, second) = step(state, take(run.train, chosen)), step(state, batch)
   assert first["loss"] == second["loss"]
   for a, b in zip(*map(jax.tree.leaves, (one.params, two.params)), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -90,9 +91,9 @@ def test_frozen_parts_are_used_as_they_are(repository, monkeypatch):
   config = load_file("configs/resnet.py:depth=8,digits")
   config.finetune.frozen = "stem, stage1"
   run = setup(config)
-  before = jax.jit(lambda: steps.init(run.task, (8, 8, 1)), out_shardings=run.replicated)()
-  after, _ = jax.jit(lambda *given: steps.train_step(run.task, *given))(
-    before, run.train, np.arange(16)
+  before = jax.jit(lambda: steps.init(run.learner, (8, 8, 1)), out_shardings=run.replicated)()
+  after, _ = jax.jit(lambda *given: steps.train_step(run.learner, *given))(
+    before, take(run.train, np.arange(16))
   )
   for tree in ("params", "batch_stats"):
     for part, old in getattr(before, tree).items():

@@ -18,11 +18,9 @@ from resnet_jax.distributed import processes
 from resnet_jax.errors import Diverged, UserError
 from resnet_jax.runs import metrics
 from resnet_jax.runs.checkpoint import Checkpoints
+from resnet_jax.tasks.classification import Scores
 from resnet_jax.training import evaluation, feed, setup, steps, train
-
-
-def group(numbers, labels):
-  return evaluation.Group(None, None, np.asarray(numbers), np.asarray(labels, np.int32))
+from tests.tasks.test_classification import scored
 
 
 @pytest.fixture
@@ -53,19 +51,19 @@ def config_of(photographs):
 
 def evaluated(config, view="single"):
   run = setup.setup(config)
-  scores = evaluation.Scores(run.dataset.test_examples, 2)
+  tally = evaluation.Tally(run.learner.task, run.dataset.test)
   warned = []
-  evaluation.add(scores, run.task, {}, evaluation.groups(run, view, warned.append))
-  return run, evaluation.summarize(scores), warned
+  tally.add(run.learner, {}, evaluation.groups(run, view, warned.append))
+  return run, tally.evaluation(), warned
 
 
 @pytest.fixture
 def unsure(monkeypatch):
   """A network that finds all classes equally likely, and a step that changes nothing."""
-  unsure = lambda task, variables, examples, chosen: np.zeros((len(examples.labels), 2))
+  unsure = lambda learner, columns, variables, batch: {"logits": np.zeros((len(batch.images), 2))}
   monkeypatch.setattr(evaluation, "_eval_step", unsure)
-  measured = {"loss": np.float32(1), "wrong": np.int32(0), "finite": np.bool_(True)}
-  step = lambda task, state, examples: (state.replace(step=state.step + 1), measured)
+  measured = {"loss": np.float32(1), "error": np.int32(0), "finite": np.bool_(True)}
+  step = lambda learner, state, batch: (state.replace(step=state.step + 1), measured)
   monkeypatch.setattr(steps, "train_step", step)
 
 
@@ -88,8 +86,8 @@ def test_a_part_that_cannot_be_read_counts_as_errors_and_not_in_the_loss(photogr
   spoil(photographs, but="3.png")
   run, found, _ = evaluated(config_of(photographs), view)
   evaluation.check_read(found, run)
-  assert found.predictions.tolist() == [-1, -1, -1, 0, -1] * 2
-  assert (found.error, found.loss) == (90.0, pytest.approx(math.log(2)))
+  assert found.kept["predictions"].tolist() == [-1, -1, -1, 0, -1] * 2
+  assert (found.metrics["error"], found.metrics["loss"]) == (90.0, pytest.approx(math.log(2)))
 
 
 @pytest.mark.parametrize("unread", [[0], [1], [0, 1]])
@@ -98,16 +96,16 @@ def test_a_process_may_find_nothing_that_it_can_read(monkeypatch, unread):
   logits, sent = np.log([[0.9, 0.1], [0.5, 0.5]]), []
   monkeypatch.setattr(processes, "gather", lambda mine: sent.append(mine) or mine[None])
   for process in (0, 1):
-    scores = evaluation.Scores(4, 2)
+    scores = Scores(4, 2)
     if process not in unread:
-      scores.add(logits, group([process, process + 2], [0, 1]))
-    evaluation.summarize(scores)
+      scores.add({"logits": logits}, np.array([process, process + 2]), np.array([0, 1]))
+    scores.gather()
   monkeypatch.setattr(processes, "gather", lambda _: np.stack(sent))
-  found = evaluation.summarize(evaluation.Scores(4, 2))
+  predictions, found = scored(Scores(4, 2))
   if len(unread) == 1:
     loss = -np.log([0.9, 0.5]).mean()
-    assert (found.error, found.loss) == (75.0, pytest.approx(loss))
-  assert (found.predictions >= 0).sum() == 4 - 2 * len(unread)
+    assert (found["error"], found["loss"]) == (75.0, pytest.approx(loss))
+  assert (predictions >= 0).sum() == 4 - 2 * len(unread)
 
 
 def test_records_that_cannot_be_read(photographs):
@@ -123,13 +121,13 @@ def test_records_that_cannot_be_read(photographs):
 
   run = setup.setup(config_of(photographs))
   run = run._replace(test=Broken(), dataset=dataclasses.replace(run.dataset, test=Broken()))
-  scores = evaluation.Scores(2, 2)
-  evaluation.add(scores, run.task, {}, evaluation.groups(run, warn=[].append))
+  tally = evaluation.Tally(run.learner.task, run.dataset.test)
+  tally.add(run.learner, {}, evaluation.groups(run, warn=[].append))
   message = (
     r"none of its 2 images can be read \(example 0 of split test of some/1.0.0, example 1 of"
   )
   with pytest.raises(UserError, match=message):
-    evaluation.check_read(evaluation.summarize(scores), run)
+    evaluation.check_read(tally.evaluation(), run)
 
 
 def test_a_run_is_saved_and_goes_on_once_its_test_images_are_back(
@@ -157,7 +155,9 @@ def test_a_run_is_saved_and_goes_on_once_its_test_images_are_back(
 
 def test_what_is_not_finite_is_still_called_diverged(photographs, tmp_path, unsure, monkeypatch):
   spoil(photographs, but="3.png")
-  nothing = lambda task, variables, examples, chosen: np.full((len(examples.labels), 2), np.nan)
+  nothing = lambda learner, columns, variables, batch: {
+    "logits": np.full((len(batch.images), 2), np.nan)
+  }
   monkeypatch.setattr(evaluation, "_eval_step", nothing)
   with pytest.raises(Diverged, match="the loss is nan .* at step 3"):
     train.train(config_of(photographs), tmp_path / "run")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import io
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from resnet_jax.data.photos import crops, decode
 from resnet_jax.data.photos.sources import Source
 from resnet_jax.data.photos.unreadable import Unreadable
+from resnet_jax.data.targets import LABELS, OnHost, as_arrays
 from resnet_jax.errors import UserError
 
 MOST_UNREADABLE = 100  # in a row; then the disk is at fault, not the photographs
@@ -27,13 +29,14 @@ class Training:
   image_size: int
   crop: str
   seed: int
+  targets: OnHost = LABELS
 
   def __call__(self, request: tuple[int, Sequence[int]]) -> Arrays:
     """The examples of `request`: the position of the first in the line of epochs, and which.
 
     Returns:
-      image uint8 [B, S, S, 3], label int32 [B], unreadable int32 [B]: the example that could not
-      be read and that the next one replaces, else -1.
+      image uint8 [B, S, S, 3], the targets (see `data.targets.as_arrays`), and unreadable int32
+      [B]: the example that could not be read and that the next one replaces, else -1.
 
     Raises:
       UserError: `MOST_UNREADABLE` in a row could not be read.
@@ -41,30 +44,31 @@ class Training:
     position, examples = request
     size = self.image_size
     images = np.empty((len(examples), size, size, 3), np.uint8)
-    labels = np.empty(len(examples), np.int32)
+    targets: list[Any] = [None] * len(examples)
     unreadable = np.full(len(examples), -1, np.int32)
     for i, example in enumerate(examples):
       try:
-        images[i], labels[i] = self._example(example, position + i)
+        images[i], targets[i] = self._example(example, position + i)
       except Unreadable:
         unreadable[i] = example
-        images[i], labels[i] = self._replacement(example, position + i)
-    return {"image": images, "label": labels, "unreadable": unreadable}
+        images[i], targets[i] = self._replacement(example, position + i)
+    return {"image": images, **as_arrays(self.targets.collate(targets)), "unreadable": unreadable}
 
   def held(self, request: tuple[int, Sequence[int]]) -> str:
     """The names of a request's examples."""
     return _names(self.source, request[1])
 
-  def _example(self, example: int, position: int) -> tuple[np.ndarray, int]:
-    data, label = self.source[example]
-    if label < 0:  # TFDS's for none: it would train the last class
-      raise Unreadable(f"it has no class (its label is {label})")
+  def _example(self, example: int, position: int) -> tuple[np.ndarray, Any]:
+    data, target = self.source[example]
+    if isinstance(target, int) and target < 0:  # TFDS's for none: it would train the last class
+      raise Unreadable(f"it has no class (its label is {target})")
     height, width = decode.size(data)
     rng = np.random.default_rng((self.seed, position))
     box = crops.draw(self.crop, height, width, self.image_size, rng)
-    return decode.crop(data, box, self.image_size), label
+    cropped = decode.crop(data, box, self.image_size)
+    return cropped, self.targets.crop(target, box, self.image_size)
 
-  def _replacement(self, example: int, position: int) -> tuple[np.ndarray, int]:
+  def _replacement(self, example: int, position: int) -> tuple[np.ndarray, Any]:
     why = ""
     for step in range(1, MOST_UNREADABLE):
       try:

@@ -17,6 +17,7 @@ import numpy as np
 from resnet_jax.data.photos import crops, examples
 from resnet_jax.data.photos.sources import Source
 from resnet_jax.data.photos.workers import Arrays, Pool
+from resnet_jax.data.targets import LABELS, OnHost
 
 _AHEAD = 2  # batches that wait, beside the one that each worker makes
 
@@ -76,6 +77,7 @@ def training(
   first_step: int = 0,
   workers: int | None = None,
   process: tuple[int, int] = (0, 1),
+  targets: OnHost = LABELS,
 ) -> Batches:
   """Random crops of `source`, without end, from step `first_step` on.
 
@@ -89,10 +91,11 @@ def training(
     workers: processes that decode; None: one a core, 0: none but this.
     process: (p, P): which of P processes of the run this is; it gets the p-th share of each batch,
       so that their shares in order are the batch of a single process.
+    targets: how the task treats them on the host.
 
   Returns:
-    Batches of image uint8 [b, S, S, 3], label int32 [b], and unreadable int32 [b], the example that
-    could not be read and that the source's next one replaces, else -1.
+    Batches of image uint8 [b, S, S, 3], the targets (see `data.targets.as_arrays`), and unreadable
+    int32 [b], the example that could not be read and that the source's next one replaces, else -1.
 
   Raises:
     UserError: an unknown crop; when iterating, photographs that cannot be read one after another.
@@ -108,8 +111,9 @@ def training(
     first = step * batch_size + begin
     return first, [int(line[first + i]) for i in range(end - begin)]
 
+  task = examples.Training(source, image_size, crop, seed, targets)
   steps = grain.MapDataset.range(sys.maxsize // batch_size).map(request)
-  batches = Batches(steps, examples.Training(source, image_size, crop, seed), workers)
+  batches = Batches(steps, task, workers)
   batches.set_state({"next_index": first_step})
   batches.start()
   return batches

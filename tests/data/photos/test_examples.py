@@ -25,7 +25,7 @@ class Unlabelled:
 
 def test_photographs_of_no_class_are_replaced_and_reported():
   batch = Training(Unlabelled(), 32, "scale", 0)((0, [0, 1, 2, 3]))
-  assert batch["label"].tolist() == [0, 2, 2, 0]
+  assert batch["target"].tolist() == [0, 2, 2, 0]
   assert batch["unreadable"].tolist() == [-1, 1, -1, 3]
   with pytest.raises(UserError, match="with number 0; the last: it has no class"):
     Training(Unlabelled(every=True), 32, "scale", 0)((0, [0]))

@@ -74,7 +74,7 @@ class Grey(Numbered):
 
 
 def order(source, count, **settings):
-  return np.concatenate([batch["label"] for batch in training(source, count, **settings)])
+  return np.concatenate([batch["target"] for batch in training(source, count, **settings)])
 
 
 def test_each_epoch_is_a_fresh_permutation():
@@ -90,7 +90,7 @@ def test_batches_have_the_documented_shapes_and_types(root):
   (batch,) = training(load(root)[0], 1)
   assert {key: (value.dtype, value.shape) for key, value in batch.items()} == {
     "image": (np.uint8, (4, 32, 32, 3)),
-    "label": (np.int32, (4,)),
+    "target": (np.int32, (4,)),
     "unreadable": (np.int32, (4,)),
   }
   assert (batch["unreadable"] == -1).all()
@@ -99,7 +99,7 @@ def test_batches_have_the_documented_shapes_and_types(root):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_images_and_labels_belong_together(workers):
   for batch in training(Grey(9), 4, workers=workers):
-    np.testing.assert_array_equal(batch["image"][:, 9, 9, 1], 20 * batch["label"])
+    np.testing.assert_array_equal(batch["image"][:, 9, 9, 1], 20 * batch["target"])
 
 
 def test_epochs_crop_differently():

@@ -199,4 +199,4 @@ def test_training_replaces_what_does_not_fit_in_memory(monkeypatch):
   monkeypatch.setattr(decode, "_BELOW", 10**6)  # so that files are handed on as they are
   found = examples.Training(Some(large, good), 32, "scale", 0)((0, [0, 1]))
   assert found["unreadable"].tolist() == [0, -1]
-  assert found["label"].tolist() == [1, 1]
+  assert found["target"].tolist() == [1, 1]
