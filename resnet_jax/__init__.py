@@ -17,6 +17,7 @@ _PUBLIC = {
   "Diverged": ("errors", "Diverged"),
   "Metric": ("runs.headline", "Metric"),
   "Preempted": ("errors", "Preempted"),
+  "Summed": ("tasks.collect", "Summed"),
   "Task": ("tasks", "Task"),
   "UserError": ("errors", "UserError"),
   "after_add": ("models", "after_add"),

@@ -31,6 +31,6 @@ def build(config: Any, info: Info) -> Task:
   """
   check(config)
   make: Callable[..., Task] = TASKS[config.task.name]
-  own = ml_collections.ConfigDict(config)
+  own = config.copy_and_resolve_references()
   own.data.pad, own.data.flip = info.pad, info.flip  # None is the data set's own
   return make(ml_collections.FrozenConfigDict(own), info)

@@ -128,9 +128,9 @@ class Task:
     """What a run saves of its last evaluation, in predictions.npz.
 
     Where the headline's value of each example is among it, [N], under the headline's name, reports
-    compare runs in pairs. By default whatever is one number an example.
+    compare runs in pairs. By default it is everything.
     """
-    return {name: values for name, values in entries.items() if values.ndim == 1}
+    return entries
 
   def reorder(self, outputs: Any, columns: jax.Array) -> Any:
     """The network's outputs with the classes in the order of `columns`, int [classes]."""
