@@ -7,23 +7,11 @@ import pytest
 
 import resnet_jax
 from resnet_jax import api, data
-from resnet_jax.models.shortcuts import SHORTCUTS
-from resnet_jax.models.units import UNITS
 from resnet_jax.sweep import plan
 from resnet_jax.training import setup
 
 
-@pytest.fixture
-def names():
-  """Names registered in a test are gone after it."""
-  before = dict(SHORTCUTS), dict(UNITS)
-  yield
-  for table, old in zip((SHORTCUTS, UNITS), before, strict=True):
-    table.clear()
-    table.update(old)
-
-
-def test_the_readme_does_what_it_shows(tmp_path, repository, monkeypatch, names):
+def test_the_readme_does_what_it_shows(tmp_path, repository, monkeypatch):
   (tmp_path / "configs").symlink_to(repository / "configs")
   monkeypatch.chdir(tmp_path)
   readme = (repository / "README.md").read_text()
@@ -44,7 +32,7 @@ def wide(width):
   return [(3, width), (1, 2 * width), (3, width)]
 
 
-def test_a_shortcut_and_a_unit_of_ones_own(tmp_path, repository, monkeypatch, names):
+def test_a_shortcut_and_a_unit_of_ones_own(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   for _ in range(2):  # a notebook's cell runs again
     resnet_jax.shortcut("halved")(halved)

@@ -299,9 +299,9 @@ def _of_this_version() -> Iterator[None]:
 
 def _of_a_part(key: str) -> bool:
   """Whether a key is that of a registered part's setting, here or where it was stored."""
-  top, *group = key.split(".")[:-1]
   groups = {row.rpartition(".")[0] for row in SETTINGS}
-  return len(group) == 1 and top in groups and f"{top}.{group[0]}" not in groups
+  group = key.rpartition(".")[0]
+  return key.count(".") == 2 and group not in groups and group.partition(".")[0] in groups
 
 
 def refuse_value(word: str) -> None:

@@ -1,6 +1,6 @@
 """From `config.model` to a network; what the config names is looked up and checked here."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -39,7 +39,8 @@ __all__ = [
 # Functions of `config.model`, the head and the frozen parts; they return a module that has the
 # attributes of a `ResNet` and is applied as one.
 MODELS = Registry("model", "model.name")
-_TABLES: dict[str, Collection[str]] = {
+_TABLES = {
+  "model.name": MODELS,
   "model.unit": UNITS,
   "model.shortcut": SHORTCUTS,
   "model.after_add": AFTER_ADD,
@@ -49,11 +50,10 @@ _TABLES: dict[str, Collection[str]] = {
 
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises a UserError for a `config.model` that names no network."""
-  MODELS.find(config.name)
   values = {f"model.{key}": value for key, value in leaves(config).items()}
   rows = {key: SETTINGS[key] for key in SETTINGS if key in values}
+  _check_names(rows, values)
   if config.name == "resnet":
-    _check_names(rows, values)
     _check_shortcut(rows, values)
   for key, row in rows.items():
     for limit in row.checks:
@@ -67,12 +67,10 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 def _check_names(rows: Mapping[str, Setting], values: Mapping[str, Any]) -> None:
   for key, row in rows.items():
-    known = _TABLES.get(key, row.choices)
-    if known and values[key] not in known:
-      error = str(errors.unknown(key, values[key], known))
-      name = key.removeprefix("model.")
-      own = f"; one of your own is registered by the --config file or cell with its @{name}"
-      raise UserError(error + own if name in ("shortcut", "unit") else error)
+    if key in _TABLES:
+      _TABLES[key].find(values[key])
+    elif row.choices and values[key] not in row.choices:
+      raise errors.unknown(key, values[key], row.choices)
 
 
 def _check_shortcut(rows: Mapping[str, Setting], values: Mapping[str, Any]) -> None:

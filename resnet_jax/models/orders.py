@@ -34,9 +34,16 @@ from resnet_jax.registry import Registry
 # A row is the order of F, then f after the bar. The bracket stands once for every convolution
 # after the first: basic units have one such, bottlenecks two, one-layer units none.
 AFTER_ADD = Registry("after_add", "model.after_add")
+
+
+def _named(after_add: str) -> set[str]:
+  """The layers that a row names."""
+  return set(re.findall(r"\w+", AFTER_ADD.get(after_add, "")))
+
+
 # What a row may name. Norms are told apart as a projection needs one.
-NORMS = Registry("norm", "model.layer")
-LAYERS = Registry("layer", "model.layer")
+NORMS = Registry("norm", "model.after_add", within=_named)
+LAYERS = Registry("layer", "model.after_add", within=_named)
 after_add, norm, layer = AFTER_ADD, NORMS, LAYERS  # as decorators
 
 after_add("original")("conv [BN ReLU conv] BN | ReLU")

@@ -123,24 +123,22 @@ def test_a_config_that_was_made_before_a_part_was_registered(mine):
 
 
 @pytest.mark.parametrize(
-  ("kind", "key", "name", "setting", "collides"),
+  ("kind", "name", "setting", "collides"),
   [
-    ("shortcut", "model.shortcut", "norm", "decay", "config.model.norm.decay"),
-    ("shortcut", "model.shortcut", "depth", "least", "config.model.depth.least"),
-    ("optimizer", "optim.name", "halving", "factor", "config.optim.halving.factor"),
+    ("shortcut", "norm", "decay", "config.model.norm.decay"),
+    ("shortcut", "depth", "least", "config.model.depth.least"),
+    ("optimizer", "halving", "factor", "config.optim.halving.factor"),
   ],
 )
-def test_parts_whose_settings_would_collide(mine, monkeypatch, kind, key, name, setting, collides):
+def test_parts_whose_settings_would_collide(mine, kind, name, setting, collides):
   config_lib.load_file(str(mine))
-  monkeypatch.setattr(registry, "REGISTRIES", [*registry.REGISTRIES])
-  registry.Registry(kind, key)(name, **{setting: 1})(forget)
-  with pytest.raises(UserError, match=f"{kind} '{name}': {collides} would collide with other"):
+  getattr(resnet_jax, kind)(name, **{setting: 1})(forget)
+  with pytest.raises(UserError, match=f"'{name}': {collides} would collide with other settings"):
     default_config()
 
 
-def test_a_shortcut_of_ones_own_with_a_setting(monkeypatch):
-  monkeypatch.setattr(registry, "REGISTRIES", [*registry.REGISTRIES])
-  registry.Registry("shortcut", "model.shortcut")("damped", factor=0.5)(forget)
+def test_a_shortcut_of_ones_own_with_a_setting():
+  resnet_jax.shortcut("damped", factor=0.5)(forget)
   config = default_config()
   config.model.damped.factor = 0.3
   with pytest.raises(UserError, match="config.model.shortcut='identity'; it belongs to model.shor"):
@@ -154,24 +152,21 @@ def test_a_shortcut_of_ones_own_with_a_setting(monkeypatch):
     workdir.refuse_changes(config, other)
 
 
-def test_a_layer_that_a_value_uses(monkeypatch):
-  """Its name is no value of the setting: it stands within one, such as the row of an after_add."""
-  monkeypatch.setattr(registry, "REGISTRIES", [*registry.REGISTRIES])
-  rows = {"grouped": "conv [GN ReLU conv] GN | ReLU"}
-  layers = registry.Registry("layer", "model.after_add", within=lambda value: rows.get(value, ""))
-  layers("GN", groups=8)(forget)
+def test_a_layer_that_a_value_uses():
+  """Its name is no value of the setting: it stands within one, in the row of an after_add."""
+  resnet_jax.norm("GN", groups=8)(forget)
+  resnet_jax.after_add("grouped")("conv [GN ReLU conv] GN | ReLU")
   config = default_config()
-  assert "grouped" not in config_lib.choices("model.after_add")
+  assert config_lib.choices("model.after_add")[-2:] == ("full_preact", "grouped")
   config.model.GN.groups = 4
-  with pytest.raises(
-    UserError, match="after_add='original'; it belongs to layer GN; leave it at 8"
-  ):
+  with pytest.raises(UserError, match="after_add='original'; it belongs to norm GN; leave it at 8"):
     config_lib.refuse_unread(config)
   config.model.after_add = "grouped"
   config_lib.refuse_unread(config)
   tree = config_lib.to_json(config)
   assert tree["model"]["GN"] == {"groups": 4}
-  assert tree["files"][0]["registers"] == ["layer GN"]  # of this file of tests
+  (entry,) = tree["files"]  # this file of tests
+  assert sorted(entry["registers"]) == ["model.after_add=grouped", "norm GN"]
   assert config_lib.from_json(tree) == config
 
 

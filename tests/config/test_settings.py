@@ -14,7 +14,7 @@ from resnet_jax.config.settings import COMPUTED, SETTINGS, having
 from resnet_jax.data import augment
 from resnet_jax.data.arrays import DATASETS
 from resnet_jax.errors import UserError
-from resnet_jax.models import initializers, resnet, shortcuts, units
+from resnet_jax.models import initializers, orders, resnet, shortcuts, units
 from resnet_jax.training import optim
 
 NAMES = {  # what the code has for the choices of a setting
@@ -22,7 +22,8 @@ NAMES = {  # what the code has for the choices of a setting
   "model.family": resnet.WIDTHS,
   "model.unit": units.UNITS,
   "model.shortcut": shortcuts.SHORTCUTS,
-  "model.after_add": units.AFTER_ADD,
+  "model.after_add": orders.AFTER_ADD,
+  "model.residual": units.RESIDUALS,
   "model.pool_padding": resnet.POOL_PADDING,
   "model.init": initializers.KERNEL,
   "model.remat": resnet.REMAT,
