@@ -25,6 +25,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 import jax
 import pytest
 
+from resnet_jax.registry import REGISTRIES
+
 # What `pytest -m quick` runs: of every area what is fast. Single tests
 # are named where the others of their module are not.
 QUICK = {
@@ -88,6 +90,15 @@ def x64():
   """64-bit JAX for one test."""
   with jax.enable_x64(True):
     yield
+
+
+@pytest.fixture
+def names():
+  """Names registered in a test are gone after it."""
+  before = [(registry, dict(registry.parts)) for registry in REGISTRIES]
+  yield
+  for registry, parts in before:
+    registry.parts = parts
 
 
 @pytest.fixture

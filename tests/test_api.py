@@ -7,20 +7,8 @@ import pytest
 
 import resnet_jax
 from resnet_jax import api, data
-from resnet_jax.models.shortcuts import SHORTCUTS
-from resnet_jax.models.units import UNITS
 from resnet_jax.sweep import plan
 from resnet_jax.training import setup
-
-
-@pytest.fixture
-def names():
-  """Names registered in a test are gone after it."""
-  before = dict(SHORTCUTS), dict(UNITS)
-  yield
-  for table, old in zip((SHORTCUTS, UNITS), before, strict=True):
-    table.clear()
-    table.update(old)
 
 
 def test_the_readme_does_what_it_shows(tmp_path, repository, monkeypatch, names):

@@ -18,6 +18,7 @@ NETWORK = (
   "model.pool_padding",
   "model.norm.epsilon",
 )
+LAYOUT = ("model.output_stride",)  # of the maps: the weights fit any; older files do not tell it
 DATA = ("data.name", "data.train_split", "data.test_split", "data.normalize", "data.image_size")
 OF_PHOTOGRAPHS = {"data.name": "folder", "data.train_split": "train", "data.test_split": "val"}
 FINGERPRINT, CLASSES = "fingerprint", "classes"
@@ -32,7 +33,7 @@ def write(config: Any, fingerprint: str, classes: Sequence[str] | None = None) -
     classes: their names in the order of the logits; None where they are not known.
   """
   values = config_lib.leaves(config)
-  told = {key: values[key] for key in (*NETWORK, *DATA)}
+  told = {key: values[key] for key in (*NETWORK, *LAYOUT, *DATA)}
   if config.model.family == "imagenet" or config.data.name == "list":
     told |= OF_PHOTOGRAPHS  # a weights file brings no data set of photographs
   return {FIELD: json.dumps(told | {FINGERPRINT: fingerprint, CLASSES: classes})}
@@ -52,7 +53,7 @@ def read(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     fingerprint, classes = str(told.pop(FINGERPRINT)), told.pop(CLASSES, None)
     if classes is not None and not all(isinstance(name, str) for name in classes):
       raise ValueError("the classes are no names")
-    if set(told) != {*NETWORK, *DATA}:
+    if set(told) | {*LAYOUT} != {*NETWORK, *LAYOUT, *DATA}:
       raise ValueError("other keys than this version writes")
     config = config_lib.default_config()
     config.update_from_flattened_dict(told)

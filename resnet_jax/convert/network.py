@@ -131,7 +131,11 @@ def check(config: Any) -> None:
   """Raises a UserError for a config that names no net, or one that others have no names for."""
   config_lib.check(config)
   model = config.model
-  expected: dict[str, tuple[str, ...]] = {"shortcut": ("identity",), "after_add": ("original",)}
+  expected: dict[str, tuple[str, ...]] = {
+    "shortcut": ("identity",),
+    "after_add": ("original",),
+    "residual": ("always",),
+  }
   if model.family == "cifar":
     expected |= {"projection": ("A", "B"), "unit": ("basic",)}
   else:

@@ -84,7 +84,7 @@ def init(task: Task, shape: tuple[int, int, int]) -> TrainState:
   variables = task.model.init(task.key(0), images)
   params = variables["params"]
   return TrainState(
-    jnp.zeros((), jnp.int32), params, variables["batch_stats"], task.optimizer.init(params)
+    jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), task.optimizer.init(params)
   )
 
 
@@ -98,7 +98,7 @@ def loss_and_logits(model: ResNet, params, batch_stats, images, labels, key=None
     rngs=None if key is None else {"dropout": key},
   )
   loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-  return loss, (logits, updated["batch_stats"])
+  return loss, (logits, updated.get("batch_stats", {}))  # none where no layer is a BN
 
 
 def take(task: Task, examples: Examples, chosen: jax.Array | None):
@@ -184,7 +184,7 @@ def batch_statistics(task: Task, variables, examples: Examples, chosen: jax.Arra
   _, updated = model.apply(
     variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": task.key(2)}
   )
-  return updated["batch_stats"]
+  return updated.get("batch_stats", {})
 
 
 def eval_step(task: Task, variables, examples: Examples, chosen: jax.Array | None = None):
