@@ -73,15 +73,11 @@ def extract(run: Any, folder: str, stage: str, maps: bool) -> tuple[list[str], n
   """The paths, relative to the folder, and float32 [N, channels], or [N, H, W, channels]."""
   import jax  # here, so that the command can speak before it takes its seconds
 
+  backbone = run.model.clone(head=None)
+
   @jax.jit
   def of(variables, images):
-    _, state = run.model.apply(
-      variables,
-      run.normalize(images),
-      capture_intermediates=lambda module, _: module.name == stage,
-      mutable=["intermediates"],
-    )
-    found = state["intermediates"][stage]["__call__"][0].astype("float32")
+    found = backbone.apply(variables, run.normalize(images))[stage].array.astype("float32")
     return found if maps else found.mean((1, 2))
 
   paths: list[str] = []

@@ -29,6 +29,7 @@ ROLES = {
   "depth": "differs between the nets of one line in the figure of depths",
   "exported": "is told in an exported file of weights",
   "host": "may differ between the hosts of a run",
+  "lacking": "is not told in weights files of older versions",
   "normalization": "decides a normalization that is computed from the training set",
   "paper": "names a net of the papers",
   "photographs": "is for photographs only",
@@ -140,6 +141,7 @@ SETTINGS: dict[str, Setting] = {
     "Whether F is computed: always, or as a part of your own decides.",
     "models.units",
     choices=("always",),
+    roles=("weights",),
   ),
   "model.projection": Setting(
     "A",
@@ -163,6 +165,7 @@ SETTINGS: dict[str, Setting] = {
     "Stride of an ImageNet net's last map: 32, or 16 or 8 by dilation.",
     "models.resnet",
     checks=(OUTPUT_STRIDE,),
+    roles=("exported", "lacking"),
   ),
   "model.pool_padding": Setting(
     "both",

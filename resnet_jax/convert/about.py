@@ -11,6 +11,7 @@ from resnet_jax.errors import UserError
 
 FIELD = "resnet_jax"  # of a .safetensors file's metadata
 TOLD = having("exported")
+LACKING = having("lacking")  # in files of older versions
 OF_PHOTOGRAPHS = {"data.name": "folder", "data.train_split": "train", "data.test_split": "val"}
 FINGERPRINT, CLASSES = "fingerprint", "classes"
 
@@ -44,7 +45,7 @@ def read(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     fingerprint, classes = str(told.pop(FINGERPRINT)), told.pop(CLASSES, None)
     if classes is not None and not all(isinstance(name, str) for name in classes):
       raise ValueError("the classes are no names")
-    if set(told) != {*TOLD}:
+    if set(told) | {*LACKING} != {*TOLD}:
       raise ValueError("other keys than this version writes")
     config = config_lib.default_config()
     config.update_from_flattened_dict(told)

@@ -135,6 +135,7 @@ def check(config: Any) -> None:
     "name": ("resnet",),
     "shortcut": ("identity",),
     "after_add": ("original",),
+    "residual": ("always",),
   }
   if model.family == "cifar":
     expected |= {"projection": ("A", "B"), "unit": ("basic",)}

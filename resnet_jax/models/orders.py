@@ -86,12 +86,17 @@ class Order(NamedTuple):
   residual: tuple[Layer, ...]  # the rest of F; a convolution is Layer("conv", number)
   after: tuple[Layer, ...]  # f
   between: tuple[Layer, ...]  # of F, between two convolutions
-  norm: str | None  # the kind of normalization, the first where there are several
 
   @property
   def is_preactivation(self) -> bool:
     """Whether units begin with an activation ([I] 4.1)."""
     return bool(self.before)
+
+  @property
+  def norm(self) -> Layer | None:
+    """The first normalization."""
+    layers = (*self.before, *self.residual, *self.after)
+    return next((layer for layer in layers if layer.kind in NORMS), None)
 
 
 class Place(NamedTuple):
@@ -139,8 +144,7 @@ def _parse(row: str, convolutions: int) -> Order:
   residual = ["conv", *[*between, "conv"] * (convolutions - 1), *end]
   layers = numbered(before), numbered(residual), numbered(after)
   count.clear()
-  norms = (kind for kind in (*before, *between, *end, *after) if kind in NORMS)
-  return Order(*layers, numbered(between), next(norms, None))
+  return Order(*layers, numbered(between))
 
 
 def function(kind: str) -> Callable[[Any, jax.Array, str], jax.Array]:

@@ -91,9 +91,9 @@ class ResNet(nn.Module):
   def maps(self, x: jax.Array, train: bool) -> dict[str, Map]:
     """The output of every part: stem, stage1 ...
 
-    In original nets f has activated them. In pre-activation nets they are the sums h(x) + F(x)
-    as they stand; only the last one has passed the activation that a further unit would begin with
-    (BN and ReLU in full_preact).
+    In original nets each is what f makes of a sum. In pre-activation nets the sums h(x) + F(x)
+    stand as they are, but the last one has passed the activation that a further unit would begin
+    with (BN and ReLU in full_preact).
     """
     config, maps = self.config, {}
     key = self.make_rng("dropout") if train and self.has_rng("dropout") else None

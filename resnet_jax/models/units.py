@@ -176,7 +176,7 @@ class ResidualUnit(nn.Module):
     row = order(self.config)
     if row.is_preactivation or row.norm is None:
       return x
-    return Layer(row.norm, 1)(self, x, "projection_")
+    return row.norm(self, x, "projection_")
 
   def gate(self, x: jax.Array) -> jax.Array:
     """g(x) = sigmoid(W_g x + b_g), as many outputs as F has ([I] 3.1)."""

@@ -94,13 +94,19 @@ def _refuse_channels(weights: str, source: Any, channels: int, target: str) -> N
 
 
 def check(config) -> None:
-  """Raises a UserError where the weights do not fit the network that is to begin with them; says
-  what was read from a weights file, and by what images are normalized, if that changes.
+  """Raises a UserError where the weights do not fit the network that is to begin with them, or it
+  needs weights; says what was read from a weights file, and by what images are normalized, if that
+  changes.
   """
   from resnet_jax import data
 
   weights = config.finetune.weights
   if not weights:
+    if config.model.norm.frozen:
+      raise UserError(
+        "config.model.norm.frozen=True keeps every BN as it begins, which is for a net that has "
+        "trained; name its weights with config.finetune.weights, or leave norm.frozen at False"
+      )
     return
   source = source_config(weights)
   _refuse_channels(weights, source, data.info(config.data).shape[-1], config.data.name)

@@ -66,10 +66,8 @@ def init(learner: Learner, shape: tuple[int, int, int]) -> TrainState:
   """The state before the first step, for images of [H, W, C]."""
   images = jnp.zeros((1, *shape), learner.task.dtype)
   variables = learner.model.init(learner.key(0), images)
-  params = variables["params"]
-  return TrainState(
-    jnp.zeros((), jnp.int32), params, variables["batch_stats"], learner.optimizer.init(params)
-  )
+  params, batch_stats = variables["params"], variables.get("batch_stats", {})
+  return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, learner.optimizer.init(params))
 
 
 def loss_and_outputs(
@@ -86,7 +84,7 @@ def loss_and_outputs(
     rngs=None if key is None else {"dropout": key},
   )
   loss, sums = learner.task.loss(outputs, batch)
-  return loss, (sums, updated["batch_stats"])
+  return loss, (sums, updated.get("batch_stats", {}))  # none where no layer is a BN
 
 
 def train_step(
@@ -150,7 +148,7 @@ def batch_statistics(learner: Learner, variables: Any, batch: Batch) -> Any:
   _, updated = model.apply(
     variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": learner.key(2)}
   )
-  return updated["batch_stats"]
+  return updated.get("batch_stats", {})
 
 
 def eval_step(learner: Learner, columns: Any, variables: Any, batch: Batch) -> dict[str, jax.Array]:
