@@ -10,15 +10,17 @@ from resnet_jax.report import depth, facts, figures, paired, tables
 from resnet_jax.report.page import Block, Code, Section, Text
 from resnet_jax.report.read import Row, Sweep, flags
 from resnet_jax.report.style import Style, styles
+from resnet_jax.runs.headline import ERROR
 
 METHOD = (
-  "Errors are those of the last step, in percent. Medians, means and deviations (n − 1) are over "
-  "the seeds that are done; a run that diverged or failed is not among them and is named. "
-  "“fail” is the papers' word for a test error above 20 % on CIFAR-10. Training error and loss are "
-  "those of the last row of metrics.jsonl, which averages over the steps since the one before."
+  "Test values are those of the last step. Medians, means and deviations (n − 1) are over the "
+  "seeds that are done; a run that diverged or failed is not among them and is named. Training "
+  "values are those of the last row of metrics.jsonl, which averages over the steps since the one "
+  "before."
 )
+FAIL = "“fail” is the papers' word for a test error above 20 % on CIFAR-10."
 INTERVAL = (
-  "A difference is the row's mean error less the base row's, over the seeds that both have done. "
+  "A difference is the row's mean less the base row's, over the seeds that both have done. "
   f"Its 95 % interval is a percentile bootstrap of {paired.RESAMPLES:,} resamples with a fixed "
   "seed, in which seeds and test images are drawn independently with replacement, the two rows "
   "paired by seed and by image. It is bold where the interval leaves out zero. With few seeds, "
@@ -40,7 +42,9 @@ def build(sweeps: Sequence[Sweep]) -> Section:
   title = sweeps[0].title if len(sweeps) == 1 else f"The results of {len(sweeps)} sweeps"
   parts = [_sweep(sweep, looks) for sweep in sweeps]
   blocks: list[Block] = list(parts[0].blocks if len(sweeps) == 1 else parts)
-  notes = Section("How the numbers are made", [Text(METHOD), Text(INTERVAL), Text(PAPERS)])
+  errors = any(row.headline == ERROR for sweep in sweeps for row in sweep.rows)
+  texts = [METHOD, INTERVAL, *([FAIL, PAPERS] if errors else [])]
+  notes = Section("How the numbers are made", [Text(text) for text in texts])
   timings = [tables.timing(sweep, looks) for sweep in sweeps if any(r.done for r in sweep.runs)]
   return Section(
     title,
