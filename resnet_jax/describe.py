@@ -39,12 +39,35 @@ def describe(config) -> dict[str, Any]:
     UserError: the config names no network or no data set.
   """
   with jax.enable_x64(config.model.dtype == "float64"):
-    if config.model.family == "imagenet":  # as published, whatever the data
-      check(config)
-      return network(config.model, (224, 224, 3), 1000)
-    setup.check(config)
-    info = data.info(config.data)
-    return network(config.model, info.shape, len(info.classes))
+    return network(config.model, *_images(config))
+
+
+def parameters(config) -> str:
+  """Every array of parameters as a table, under the names that checkpoints and masks know.
+
+  Raises:
+    UserError: see `describe`.
+  """
+  from clu import parameter_overview  # seconds to import, which the other ways need not pay
+
+  with jax.enable_x64(config.model.dtype == "float64"):
+    shape, classes = _images(config)
+    model = models.build(config.model, classes)
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    return parameter_overview.get_parameter_overview(
+      variables["params"], include_stats=False, max_lines=None
+    )
+
+
+def _images(config) -> tuple[tuple[int, int, int], int]:
+  """The shape of an image and the number of classes; of ImageNet nets as published."""
+  if config.model.family == "imagenet":
+    check(config)
+    return (224, 224, 3), 1000
+  setup.check(config)
+  info = data.info(config.data)
+  return info.shape, len(info.classes)
 
 
 def network(config, shape: tuple[int, ...], classes: int) -> dict[str, Any]:

@@ -59,6 +59,9 @@ _JSON = flags.DEFINE_bool("json", False, "With --mode=describe: JSON for machine
 _SETTINGS = flags.DEFINE_bool(
   "settings", False, "With --mode=describe: every setting with its value and what it is."
 )
+_PARAMETERS = flags.DEFINE_bool(
+  "parameters", False, "With --mode=describe: every array of parameters, with its name and shape."
+)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "With --mode=eval: last, best or a step.")
 _PREDICTIONS = flags.DEFINE_string(
   "predictions", None, "With --mode=eval: an .npz file to save the prediction for every example in."
@@ -91,7 +94,7 @@ _HELP = {"--help", "-help", "-?", "--?"}  # as absl has them
 _OF_SEVERAL = ("coordinator", "process_id", "num_processes", "devices")  # flags of such runs
 # The flags that belong to some modes; under another they would do nothing, which is refused.
 _MODES = {
-  ("describe",): ("json", "settings"),
+  ("describe",): ("json", "settings", "parameters"),
   ("train",): ("profile", "seeds"),
   ("eval",): ("checkpoint", "predictions", "test", "precise_bn", "ensemble"),
   ("train", "eval"): _OF_SEVERAL,
@@ -133,6 +136,8 @@ def parse(argv: list[str]) -> list[str]:
         if flags.FLAGS[name].present and _MODE.value not in modes:
           ours = " or ".join(modes)
           raise UserError(f"--{name} belongs to --mode={ours}, not to --mode={_MODE.value}")
+    if _PARAMETERS.value and (_JSON.value or _SETTINGS.value):
+      raise UserError("--parameters prints a table of its own; leave --json and --settings out")
     if _CONFIG.value is not None:
       config_lib.check(_CONFIG.value)
     return rest
@@ -239,7 +244,10 @@ def _describe(config) -> None:
     cli.announce("importing JAX and tracing the network")
   from resnet_jax import describe
 
-  print(describe.to_json(config) if _JSON.value else describe.to_text(config))
+  if _PARAMETERS.value:
+    print(describe.parameters(config))
+  else:
+    print(describe.to_json(config) if _JSON.value else describe.to_text(config))
 
 
 def run() -> None:

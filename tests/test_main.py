@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -185,6 +186,10 @@ def test_describe(repository):
   code, output = run(NET, "--mode=describe", cwd=repository)
   assert code == 0
   assert f"{found['params']:,}" in output
+  code, output = run(NET, "--mode=describe", "--parameters", cwd=repository)
+  assert code == 0
+  assert re.search(r"stage1/first/conv1/kernel +\| \(3, 3, 16, 16\)", output)
+  assert f"Total: {found['params']:,}" in output
 
 
 @pytest.mark.parametrize(
