@@ -84,7 +84,7 @@ def test_what_nothing_reads_leaves_the_network_as_it_is(decides, idle):
   def traced(settings):
     model = default_config().model
     model.update({"depth": 8} | settings)
-    network = models.ResNet(model, 10)
+    network = models.ResNet(model, models.Classifier(10, model.init))
     image, key = jnp.zeros((2, 8, 8, 1)), jax.random.key(0)
     return str(jax.make_jaxpr(lambda x: network.init_with_output(key, x, train=True))(image))
 
