@@ -10,7 +10,7 @@ from resnet_jax import config as config_lib
 from resnet_jax import models
 from resnet_jax.config import default_config, load_file, unread
 from resnet_jax.errors import UserError
-from resnet_jax.models import shortcuts, units
+from resnet_jax.models import orders, shortcuts, units
 from resnet_jax.training import optim
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -114,7 +114,7 @@ def test_the_names_are_those_of_the_models():
   ours = lambda table, module: {k for k, f in table.items() if f.__module__ == module.__name__}
   assert set(unread.SHORTCUTS) == ours(shortcuts.SHORTCUTS, shortcuts)
   assert set(unread.UNITS) == ours(units.UNITS, units)
-  assert set(unread.AFTER_ADD) == set(units.AFTER_ADD)
+  assert set(unread.AFTER_ADD) == set(orders.AFTER_ADD)
   assert {rule.by for rule in unread.UNREAD.values()} <= config_lib.leaves(default_config()).keys()
 
 
