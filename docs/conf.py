@@ -22,8 +22,8 @@ def settings_page() -> str:
     "# Settings",
     "",
     "Every setting is a flag of `resnet_jax.main` and `resnet_jax.sweep`, such as",
-    "`--config.model.depth=56`. A resumed run may change what is marked *free*. Parts of your own add settings: see",
-    "[Parts of your own](parts.md). This page is made from `resnet_jax/config/settings.py`.",
+    "`--config.model.depth=56`. A resumed run may change what is marked *free*. Parts of your own",
+    "add settings: see [Parts of your own](parts.md). This page is made from `resnet_jax/config/settings.py`.",
   ]
   group = None
   for key, setting in SETTINGS.items():

@@ -1,5 +1,7 @@
 """Import and export are inverse; and what is said of files that do not hold the net."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -326,6 +328,21 @@ def test_a_backbone(tmp_path, capsys, prefix):
     UserError, match="the file holds no classifier(, but fpn.weight)?; resnet_jax"
   ):
     convert.load_weights(path)
+
+
+def test_weights_fit_any_output_stride(tmp_path):
+  """Files that were exported here tell it, older ones and others' do not."""
+  config, path = net(family="imagenet", depth=18, projection="B"), tmp_path / "net.safetensors"
+  for output_stride in (8, 32):
+    config.model.output_stride = output_stride
+    save_file(tensors(config), path, about.write(config, "f"))
+    assert convert.recognize(path).model.output_stride == output_stride
+  older = json.loads(about.write(config, "f")["resnet_jax"])
+  del older["model.output_stride"]
+  save_file(tensors(config), path, {"resnet_jax": json.dumps(older)})
+  assert convert.recognize(path).model.output_stride == 32
+  config.model.output_stride = 16
+  assert convert.load_weights(path, config)[0].model.output_stride == 16
 
 
 def test_metadata_that_are_no_settings(tmp_path):

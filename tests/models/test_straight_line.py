@@ -18,9 +18,10 @@ from resnet_jax.data import augment
 from resnet_jax.data.order import batch_indices
 from resnet_jax.errors import UserError
 from resnet_jax.models import layers, resnet
+from resnet_jax.models.orders import AFTER_ADD
 from resnet_jax.models.resnet import REMAT
 from resnet_jax.models.shortcuts import SHORTCUTS
-from resnet_jax.models.units import AFTER_ADD, UNITS
+from resnet_jax.models.units import UNITS
 from resnet_jax.training import steps
 from resnet_jax.training.setup import setup
 from tests.hurry import evaluate

@@ -70,6 +70,10 @@ def test_a_resumed_run_needs_the_weights_no_more(source, repository, monkeypatch
   [
     ({"model.depth": 14}, "of a net with model.depth=8; config.model.depth is 14"),
     ({"finetune.weights": "no/such/run"}, "'no/such/run' is neither a run's folder nor a weights"),
+    (
+      {"finetune.weights": "", "model.norm.frozen": True},
+      "config.model.norm.frozen=True keeps every BN as it begins",
+    ),
     ({"finetune.frozen": "stage9"}, "config.finetune.frozen='stage9' is unknown; did you mean"),
   ],
 )

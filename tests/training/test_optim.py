@@ -2,11 +2,13 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import common
+from resnet_jax import models
 from resnet_jax.config import default_config
 from resnet_jax.errors import UserError
 from resnet_jax.training import optim
@@ -59,6 +61,26 @@ def test_frozen_parts_stay_and_the_others_train_as_ever():
       moved[frozen], state = optimizer.update(gradients, state, params)
   assert not moved["stem",]["stem"]["kernel"].any()
   np.testing.assert_array_equal(moved["stem",]["stage1"]["kernel"], moved[()]["stage1"]["kernel"])
+
+
+def test_frozen_norms_are_found_by_their_names():
+  """A stacked scale has two axes, as a classifier's weights have."""
+  config = default_config()
+  config.model.norm.frozen = True
+  scale, weights = {"scale": jnp.ones((2, 3)), "bias": jnp.ones((2, 3))}, {"kernel": jnp.ones(3)}
+  params = {
+    "stem": {"conv": weights, "bn": scale},
+    "stage1": {"rest": {"bn12": scale, "gate": weights, "projection_bn": scale}},
+    "last_bn": scale,
+    "classifier": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)},
+    "bnet": weights,
+  }
+  held = models.held(config.model, ("stage2",))
+  optimizer = optim.build(config.optim, lambda _: 0.1, held)
+  moved, _ = optimizer.update(params, optimizer.init(params), params)
+  for path, leaf in jax.tree.flatten_with_path(moved)[0]:
+    module = path[-2].key
+    assert jnp.any(leaf != 0) == (module not in ("bn", "bn12", "projection_bn", "last_bn")), path
 
 
 def test_cosine_and_constant():

@@ -100,3 +100,26 @@ def test_frozen_parts_are_used_as_they_are(repository, monkeypatch):
       new = getattr(after, tree)[part]
       same = [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (old, new)), strict=True)]
       assert all(same) if part in ("stem", "stage1") else not any(same), part
+
+
+def test_frozen_norms_stay_while_the_weights_train(repository, monkeypatch):
+  """Under momentum and weight decay; but statistics can be computed again for them."""
+  monkeypatch.chdir(repository)
+  config = load_file("configs/resnet.py:depth=14,digits")
+  config.model.norm.frozen = True
+  run = setup(config)
+  begin = jax.jit(lambda: steps.init(run.learner, (8, 8, 1)), out_shardings=run.replicated)()
+  step = jax.jit(lambda *given: steps.train_step(run.learner, *given))
+  state = begin
+  for _ in range(2):
+    state, _ = step(state, take(run.train, np.arange(16)))
+  for tree in ("params", "batch_stats"):
+    leaves = jax.tree.flatten_with_path((getattr(begin, tree), getattr(state, tree)))[0]
+    half = len(leaves) // 2
+    for (path, old), (_, new) in zip(leaves[:half], leaves[half:], strict=True):
+      is_norm = "bn" in path[-2].key
+      assert np.array_equal(old, new) == is_norm, path
+  again = jax.jit(lambda *given: steps.batch_statistics(run.learner, *given))(
+    state.variables, take(run.train, np.arange(16))
+  )
+  assert np.any(again["stem"]["bn"]["mean"] != 0)
