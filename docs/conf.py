@@ -23,7 +23,8 @@ def settings_page() -> str:
     "",
     "Every setting is a flag of `resnet_jax.main` and `resnet_jax.sweep`, such as",
     "`--config.model.depth=56`. A resumed run may change what is marked *free*. Parts of your own",
-    "add settings: see [Parts of your own](parts.md). This page is made from `resnet_jax/config/settings.py`.",
+    "add settings: see [Parts of your own](parts.md). This page is made from the table in",
+    "`resnet_jax/config/settings.py`.",
   ]
   group = None
   for key, setting in SETTINGS.items():

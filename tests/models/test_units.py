@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+from cross_entropy import cross_entropy
 from flax import linen as nn
 from straight_line import conv
 
@@ -15,7 +16,6 @@ from resnet_jax import models
 from resnet_jax.config import default_config
 from resnet_jax.errors import UserError
 from resnet_jax.models.units import ResidualUnit
-from resnet_jax.training.steps import loss_and_logits
 from tests.hurry import evaluate
 
 UNITS_A_STAGE = 3
@@ -139,7 +139,7 @@ def test_a_step_skips_units_by_their_coins(stochastic, remat):
   variables = variables_of(model)
 
   def loss(params, stats):
-    return loss_and_logits(model, params, stats, x, labels, key)
+    return cross_entropy(model, params, stats, x, labels, key)
 
   lowered = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(
     variables["params"], variables["batch_stats"]
