@@ -3,8 +3,8 @@
 import dataclasses
 import hashlib
 import pickle
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +26,9 @@ _CIFAR_AUGMENTATION = (4, True)
 Targets = np.ndarray | dict[str, np.ndarray]  # of N examples, each [N, ...]
 
 
-class Split(NamedTuple):
-  """Images in host memory, and what a network is to learn of each.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+  """Images in host memory, and what a network is to learn of each: `images, labels = split`.
 
   Attributes:
     images: uint8 [N, H, W, C].
@@ -38,6 +39,14 @@ class Split(NamedTuple):
   images: np.ndarray
   targets: Targets
   truth: Sequence[Any] | None = None
+
+  def __iter__(self) -> Iterator[Any]:
+    return iter((self.images, self.targets))
+
+  @property
+  def labels(self) -> Targets:
+    """The targets, as classification calls them."""
+    return self.targets
 
   def __repr__(self) -> str:
     return f"Split({len(self.images)} images, {_size(self.images.shape[1:])})"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 RESAMPLES = 10_000
+COUNTS = 2**22  # numbers drawn at a time
 
 
 class Summary(NamedTuple):
@@ -51,8 +52,11 @@ def difference(values: np.ndarray, base_values: np.ndarray) -> Difference:
   # multinomial counts of these have the distribution that counts of all would.
   kinds, counts = np.unique(paired, axis=1, return_counts=True)
   rng = np.random.default_rng(0)
-  drawn = rng.multinomial(examples, counts / examples, RESAMPLES) / examples
+  # In parts, as values that all differ would make one array of RESAMPLES x examples.
+  part = max(1, COUNTS // len(counts))
+  sizes = [min(part, RESAMPLES - first) for first in range(0, RESAMPLES, part)]
+  drawn = [rng.multinomial(examples, counts / examples, size) @ kinds.T for size in sizes]
   chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-  means = np.einsum("rs,sk,rk->r", chosen, kinds, drawn, optimize=True)
+  means = (chosen * np.concatenate(drawn)).sum(1) / examples
   low, high = np.quantile(means, (0.025, 0.975))
   return Difference(float(paired.mean()), float(low), float(high), seeds)

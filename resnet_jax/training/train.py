@@ -215,7 +215,8 @@ class Loop:
     """
     self.state, position = state, self.position
     images_per_second = count * self.setup.learner.batch_size / seconds
-    sums = {name: values for name, values in measured.items() if name != "finite"}
+    own = sorted(measured.keys() - {"loss", "finite"})
+    sums = {name: measured[name] for name in ("loss", *own)}
     for index, finite in enumerate(measured["finite"]):
       if not finite:
         self._diverged(position.step + 1, float(measured["loss"][index]))

@@ -246,7 +246,7 @@ def test_steps_of_a_float64_run(repository, monkeypatch, x64):
     logits = Net(config.model, params, begin.batch_stats, None).logits(x, (1, 1, 1))
     return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(16), y])
 
-  images, labels, _ = run.dataset.train
+  images, labels = run.dataset.train
   mean = images.mean(0, dtype=np.longdouble) / 255
   params, velocity = begin.params, jax.tree.map(jnp.zeros_like, begin.params)
   differentiate = jax.jit(jax.value_and_grad(loss))

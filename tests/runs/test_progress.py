@@ -26,7 +26,7 @@ def test_plain_lines_are_few_and_the_last_step_has_one(monkeypatch):
   def use(bar):
     for step in range(1, 101):
       now[0] += 1
-      bar.update(step, 0.5, 12.345, 256.4)
+      bar.update(step, "loss 0.5000  error 12.35 %", 256.4)
 
   lines = shown(False, use).splitlines()
   assert [line.split()[1] for line in lines] == [
@@ -41,9 +41,9 @@ def test_time_left_of_a_resumed_run_counts_its_own_steps(monkeypatch):
   monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
 
   def use(bar):
-    bar.update(90, 1.0, 50.0, 5.0)
+    bar.update(90, "loss 1.0000", 5.0)
     now[0] = 10.0
-    bar.update(95, 1.0, 50.0, 5.0)
+    bar.update(95, "loss 1.0000", 5.0)
 
   first, second = shown(False, use).splitlines()
   assert first.endswith("5.0 images/s  -:-- left")
@@ -66,9 +66,9 @@ def test_a_run_that_takes_no_step_has_no_bar():
 
 def test_a_terminal_has_a_bar_below_the_messages():
   def use(bar):
-    bar.update(42, 0.25, 9.1, 300.0)
+    bar.update(42, "loss 0.2500  error 9.10 %", 300.0)
     bar.message("step 40: test error 9.00 %")
-    bar.update(100, 0.2, 8.0, 300.0)
+    bar.update(100, "loss 0.2000  error 8.00 %", 300.0)
 
   text = shown(True, use)
   assert "test error 9.00 %" in text

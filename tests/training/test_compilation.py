@@ -8,7 +8,7 @@ import pytest
 
 SHOW = """
 import os
-from resnet_jax import compilation
+from resnet_jax.training import compilation
 compilation.set_up()
 import jax
 jax.jit(lambda x: x + 1)(1)
@@ -17,7 +17,7 @@ print(jax.config.jax_compilation_cache_dir, os.environ["XLA_FLAGS"])
 
 COPY = """
 import pathlib, shutil, sys
-from resnet_jax import compilation
+from resnet_jax.training import compilation
 compilation.set_up()
 import jax
 from jax.experimental.compilation_cache import compilation_cache

@@ -221,8 +221,8 @@ def test_training_says_it(root, run_config, tmp_path, monkeypatch, capsys):
 def test_evaluation_says_it_once(root, run_config, monkeypatch, capsys):
   monkeypatch.setattr(api, "own_config", lambda *_: run_config)
   monkeypatch.setattr(evaluate, "_restore", lambda *_: None)
-  monkeypatch.setattr(evaluate, "_score", lambda *_: 1)
-  monkeypatch.setattr(evaluate.evaluation, "summarize", stop)
+  monkeypatch.setattr(evaluate, "_add", lambda *_: 1)
+  monkeypatch.setattr(evaluate.evaluation.Tally, "evaluation", stop)
   for change, lines in ((None, []), (others, [f"{root}/train: {TOLD}"])):
     if change:
       change(root)
