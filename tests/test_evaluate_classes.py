@@ -73,10 +73,11 @@ def trained(folder, root, names, kind="folder", known=True, result=None):
 def nearest_level(monkeypatch):
   """A network that answers with the distance of an image's grey to the level of each output."""
 
-  def answer(task, variables, examples, chosen):
-    grey = np.asarray(examples.images).mean((1, 2, 3))
+  def answer(learner, columns, variables, batch):
+    grey = np.asarray(batch.images).mean((1, 2, 3))
     levels = np.asarray(variables["params"]["classifier"]["bias"])
-    return -((grey[:, None] - levels) ** 2)
+    logits = -((grey[:, None] - levels) ** 2)
+    return {"logits": logits if columns is None else logits[:, columns]}
 
   monkeypatch.setattr(evaluation, "_eval_step", answer)
 
@@ -84,7 +85,7 @@ def nearest_level(monkeypatch):
 def test_a_class_renamed_so_that_the_order_changes_is_refused_by_name(tmp_path):
   root = photographs(tmp_path / "photos", ("apple", "leaf", "sky"))
   run = trained(tmp_path / "run", root, ("apple", "leaf", "sky"))
-  assert evaluate.evaluate(None, [run]).error == 0
+  assert evaluate.evaluate(None, [run]).metrics["error"] == 0
   (root / "val" / "apple").rename(root / "val" / "zebra")
   with pytest.raises(UserError, match="the training set of .*run has the class 'apple', the test"):
     evaluate.evaluate(None, [run])

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from resnet_jax.runs import curves
+from resnet_jax.runs.headline import ERROR
 
 
 def row(step, split, error):
@@ -26,7 +27,7 @@ def drawn(tmp_path, monkeypatch):
   def draw(rows):
     path = tmp_path / "plots" / "curves.png"
     path.parent.mkdir(exist_ok=True)
-    curves.plot(rows, path, "a title")
+    curves.plot(rows, ERROR, path, "a title")
     assert [file.name for file in path.parent.iterdir()] == ["curves.png"]
     with Image.open(path) as image:
       assert image.format == "PNG"
