@@ -19,6 +19,7 @@ _PUBLIC = {
   "UserError": ("errors", "UserError"),
   "after_add": ("models", "after_add"),
   "build_model": ("models", "build"),
+  "by_unit": ("models", "by_unit"),
   "default_config": ("config", "default_config"),
   "load_config": ("config", "load_file"),
   "load_data": ("data", "load"),
