@@ -23,6 +23,7 @@ _PUBLIC = {
   "after_add": ("models", "after_add"),
   "augmentation": ("data.augment", "AUGMENTATIONS"),
   "build_model": ("models", "build"),
+  "by_unit": ("models", "by_unit"),
   "dataset": ("data.arrays", "DATASETS"),
   "default_config": ("config", "default_config"),
   "layer": ("models", "layer"),

@@ -98,8 +98,9 @@ def _expand(jaxpr):
       kernel, output = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
       yield scope, output[1:], math.prod(kernel), math.prod(output[1:-1]) * math.prod(kernel)
       continue
-    inner = next((v for v in equation.params.values() if hasattr(v, "eqns")), None)
-    found = [] if inner is None else list(_expand(inner))
+    inner = [*equation.params.values(), *equation.params.get("branches", ())]
+    # Of branches the one that has all layers.
+    found = max((list(_expand(v)) for v in inner if hasattr(v, "eqns")), key=len, default=[])
     for index in range(equation.params.get("length", 1)):
       for name, *sizes in found:
         name = "/".join(filter(None, (scope, name)))

@@ -117,24 +117,25 @@ def order(config: Any, convolutions: int = 1) -> Order:
 
 def check(after_add: str) -> None:
   """Raises a UserError for a row that is none, or that names a layer which is not registered."""
-  row = AFTER_ADD[after_add]
-  parts = ROW.fullmatch(row)
-  kinds = " ".join(parts.groups()).split() if parts else []
-  if parts is None or "conv" in kinds:
-    raise UserError(
-      f"after_add {after_add!r} is {row!r}; it must read like {AFTER_ADD['original']!r}: F, in "
-      "brackets what stands for every convolution after the first, and f after the bar"
-    )
-  for kind in kinds:
-    if kind not in NORMS and kind not in LAYERS:
+  layers = _parse(AFTER_ADD[after_add], 2)
+  for kind, _ in (*layers.before, *layers.residual, *layers.after):
+    if kind != "conv" and kind not in NORMS and kind not in LAYERS:
       raise errors.unknown(f"a layer of after_add {after_add!r}", kind, [*NORMS, *LAYERS])
 
 
 @functools.cache
 def _parse(row: str, convolutions: int) -> Order:
-  parts = ROW.fullmatch(row)
-  if parts is None:
-    raise UserError(f"{row!r} is no order of F and f")
+  """See `order`.
+
+  Raises:
+    UserError: the row is none.
+  """
+  parts = ROW.fullmatch(row) if isinstance(row, str) else None
+  if parts is None or "conv" in " ".join(parts.groups()).split():
+    raise UserError(
+      f"{row!r} is no order of F and f; it must read like {AFTER_ADD['original']!r}: F, in "
+      "brackets what stands for every convolution after the first, and f after the bar"
+    )
   before, between, end, after = (part.split() for part in parts.groups())
   count: dict[str, itertools.count[int]] = {}
 

@@ -116,8 +116,8 @@ class ResidualUnit(nn.Module):
     key = None if key is None else jax.random.fold_in(key, number)
     h, weight = SHORTCUTS[self.config.shortcut](self, x, key)
     another = None if key is None or take == "always" else jax.random.fold_in(key, 1)
-    y = h + weight * RESIDUALS[take](self, F, another)
-    return self.layers(after, y.astype(x.dtype))  # of another type if `number` has a part in it
+    y = self.layers(after, h + weight * RESIDUALS[take](self, F, another))
+    return y.astype(self.config.dtype)  # parts may compute in float32
 
   @property
   def convolutions(self) -> list[tuple[int, int]]:
@@ -154,12 +154,14 @@ class ResidualUnit(nn.Module):
 
   def only_if(self, keep: jax.Array, F: Residual) -> jax.Array:
     """F(x) where `keep`, a bool []; else zeros, for which nothing of F is computed, and its BN
-    keeps its statistics.
+    keeps its statistics. Layers of F cannot sow then.
     """
     batch, rows, columns, _ = F.x.shape
     shape = batch, -(-rows // self.strides), -(-columns // self.strides), self.features
-    dtype = F.x.dtype
-    return nn.cond(keep, lambda unit: F(unit), lambda _: jnp.zeros(shape, dtype), self)
+    dtype = self.config.dtype
+    return nn.cond(
+      keep, lambda unit: F(unit).astype(dtype), lambda _: jnp.zeros(shape, dtype), self
+    )
 
   def project(self, x: jax.Array, everywhere: bool = False) -> jax.Array:
     """The input in the shape of F(x): projection A, B or C ([R] 3.3, 4.1).

@@ -151,8 +151,6 @@ def begin(config, state: Any) -> Any:
     variables = api.restore(path, "last", api.own_config(path))[2].variables
 
   def take(path, old, new):
-    if path[0].key == ANEW:
-      return old
     if np.shape(new) != old.shape:
       name = "/".join(part.key for part in path)
       raise UserError(
@@ -161,7 +159,13 @@ def begin(config, state: Any) -> Any:
       )
     return mesh.place(np.asarray(new, old.dtype), old.sharding)
 
-  def merged(kind: str):
-    return jax.tree_util.tree_map_with_path(take, getattr(state, kind), variables[kind])
+  def merged(kind: str) -> dict[str, Any]:
+    """The weights of all parts but the head, whatever that is on either side."""
+    ours, theirs = dict(getattr(state, kind)), variables[kind]
+    shared = [name for name in ours if name in theirs and name != ANEW]
+    begun = jax.tree_util.tree_map_with_path(
+      take, {name: ours[name] for name in shared}, {name: theirs[name] for name in shared}
+    )
+    return ours | begun
 
   return state.replace(params=merged("params"), batch_stats=merged("batch_stats"))

@@ -217,9 +217,17 @@ def test_a_row_of_ones_own_is_what_it_says(x64, layers):
     ("excited", {"stem/bn", "stage2/first/projection_bn", "stage1/first/se1_reduce"}),
   ],
 )
-def test_layers_of_ones_own_are_in_the_whole_net(layers, after_add, expected):
-  config = net(layers, after_add=after_add, projection="B")
-  variables = variables_of(models.build(config, 10))
+def test_layers_of_ones_own_are_in_the_whole_net(layers, stochastic, after_add, expected):
+  """Also in bfloat16, which a norm may leave, and in units that may be left out."""
+  own = layers | {"stochastic": {"survival": 0.5}}
+  more = {"projection": "B", "residual": "stochastic", "dtype": "bfloat16"}
+  model = models.build(net(own, after_add=after_add, **more), 10)
+  variables = variables_of(model)
+  apply = functools.partial(model.apply, train=True, mutable=["batch_stats"])
+  rngs = {"dropout": jax.random.key(0)}
+  x = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+  logits, _ = jax.eval_shape(lambda v, x: apply(v, x, rngs=rngs), variables, x)
+  assert (logits.shape, logits.dtype) == ((2, 10), jnp.float32)
   paths, _ = jax.tree.flatten_with_path(variables["params"])
   found = {"/".join(part.key for part in path[:-1]) for path, _ in paths}
   assert expected <= found
@@ -231,7 +239,10 @@ def test_layers_of_ones_own_are_in_the_whole_net(layers, after_add, expected):
   ("row", "message"),
   [
     ("conv [BN RELU conv] BN | ReLU", "'wrong'='RELU' is unknown; did you mean 'ReLU'"),
-    ("conv BN ReLU conv BN | ReLU", "'wrong' is 'conv BN ReLU conv BN | ReLU'; it must read like"),
+    (
+      "conv BN ReLU conv BN | ReLU",
+      "'conv BN ReLU conv BN | ReLU' is no order of F and f; it must",
+    ),
     ("conv [BN ReLU conv] BN ReLU", "it must read like 'conv [BN ReLU conv] BN | ReLU'"),
   ],
 )

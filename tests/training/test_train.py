@@ -268,7 +268,8 @@ def test_divergence_is_told_and_nothing_saved(tmp_path, repository, monkeypatch)
 
 def test_divergence_in_evaluation_is_told_too(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
-  broken = evaluation.Evaluation(90.0, 50.0, float("inf"), np.zeros(360), np.zeros(360))
+  metrics_found = {"loss": float("inf"), "error": 90.0, "top5_error": 50.0}
+  broken = evaluation.Evaluation(metrics_found, {}, examples=360, read=360)
   monkeypatch.setattr(evaluation, "evaluate", lambda *_: broken)
   with pytest.raises(Diverged, match="the loss is inf .* at step 2, learning rate"):
     train.train(tiny(), tmp_path / "run")
@@ -280,13 +281,13 @@ def test_divergence_in_evaluation_is_told_too(tmp_path, repository, monkeypatch)
 def test_a_run_that_goes_on_says_that_it_is_running(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   found = []
-  take = train.Loop._take
+  take = train.Loop.take
 
   def spy(loop, *given):
     found.append(json.loads((tmp_path / "run" / "result.json").read_text())["status"])
     take(loop, *given)
 
-  monkeypatch.setattr(train.Loop, "_take", spy)
+  monkeypatch.setattr(train.Loop, "take", spy)
   assert train.train(tiny(), tmp_path / "run")["status"] == "done"
   assert set(found) == {"running"}
 
