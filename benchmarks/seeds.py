@@ -41,17 +41,27 @@ def child(given: dict[str, Any]) -> None:
   compilation.set_up()
   run = setup.setup(config_lib.load_file(given["config"]))
   shape, examples = run.dataset.info.shape, run.train
-  learner = lambda seed: dataclasses.replace(run.learner, seed=seed, batch_sharding=None)
-  init = lambda seed: steps_lib.init(learner(seed), shape)
-  train = lambda seed, state, *shared: steps_lib.dispatch(learner(seed), steps)(state, *shared)
+
+  def learner(seed):
+    return dataclasses.replace(run.learner, seed=seed, batch_sharding=None)
+
+  def init(seed):
+    return steps_lib.init(learner(seed), shape)
+
+  def train(seed, state, *shared):
+    return steps_lib.dispatch(learner(seed), steps)(state, *shared)
+
   if way == "vmap":
     init, train = jax.vmap(init), jax.vmap(train, (0, 0, None, None))
   elif way == "map":
     one_init, one_train = init, train
-    init = lambda all_seeds: jax.lax.map(one_init, all_seeds)
-    train = lambda all_seeds, states, *shared: jax.lax.map(
-      lambda pair: one_train(*pair, *shared), (all_seeds, states)
-    )
+
+    def init(all_seeds):
+      return jax.lax.map(one_init, all_seeds)
+
+    def train(all_seeds, states, *shared):
+      return jax.lax.map(lambda pair: one_train(*pair, *shared), (all_seeds, states))
+
   numbers = 0 if way in ("alone", "processes") else np.arange(seeds)
   if way == "mesh":
     runs = [

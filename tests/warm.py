@@ -123,7 +123,10 @@ def child_of_its_own(answers, *files):
     return files
   for file in files:
     os.close(file)
-  tell = lambda number: os.write(answers, number.to_bytes(SIZE, sys.byteorder, signed=True))
+
+  def tell(number):
+    return os.write(answers, number.to_bytes(SIZE, sys.byteorder, signed=True))
+
   tell(child)
   tell(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
   os._exit(0)

@@ -110,12 +110,15 @@ class Net(NamedTuple):
 def recognize(tensors: Mapping[str, np.ndarray]) -> Net | None:
   """The net whose layers the tensors are named for; None where they are of no layout."""
   found = [(layout, _units(layout, tensors)) for layout in LAYOUTS.values()]
+
   # Layouts may differ only in the names of the classifier and of the projections.
-  parts = lambda layout, units: (
-    sum(units),
-    _size(tensors, layout.classifier) > 0,
-    _projects(layout, units, tensors),
-  )
+  def parts(layout, units):
+    return (
+      sum(units),
+      _size(tensors, layout.classifier) > 0,
+      _projects(layout, units, tensors),
+    )
+
   layout, units = max(found, key=lambda pair: parts(*pair))
   if not units:
     return None
@@ -135,10 +138,13 @@ def recognize(tensors: Mapping[str, np.ndarray]) -> Net | None:
 
 def _units(layout: Layout, names: Mapping[str, np.ndarray]) -> tuple[int, ...]:
   """How many units each stage has: those of which one of the first two convolutions is there."""
-  present = lambda stage, unit: any(
-    f"{layout.name(stage, unit, role)}.weight" in names for role in ("conv1", "conv2")
-  )
-  count = lambda stage: next(unit for unit in itertools.count() if not present(stage, unit))
+
+  def present(stage, unit):
+    return any(f"{layout.name(stage, unit, role)}.weight" in names for role in ("conv1", "conv2"))
+
+  def count(stage):
+    return next(unit for unit in itertools.count() if not present(stage, unit))
+
   return tuple(itertools.takewhile(bool, map(count, itertools.count(1))))
 
 

@@ -39,7 +39,9 @@ def name(tensors: Mapping[str, np.ndarray], net: Net | None) -> str | None:
 
 
 def _by_shape(tensors: Mapping[str, np.ndarray], net: Net) -> Iterator[str]:
-  shape: Shape = lambda *layer: np.shape(tensors.get(f"{net.layout.name(*layer)}.weight", ()))
+  def shape(*layer):
+    return np.shape(tensors.get(f"{net.layout.name(*layer)}.weight", ()))
+
   first, second = shape(1, 0, "conv1"), shape(1, 0, "conv2")
   if len(second) == 4 and second[0] > second[1] > 0:
     yield f"a ResNeXt (its 3x3 convolutions are in {second[0] // second[1]} groups)"

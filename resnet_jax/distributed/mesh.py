@@ -137,7 +137,10 @@ def place(tree: Any, sharding: Any) -> Any:
   """Arrays of the host on the devices, of which each process gives its share: all of what is
   replicated, and of a batch what its own devices are to hold.
   """
-  put = lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+
+  def put(leaf):
+    return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+
   return jax.tree.map(put, tree)
 
 

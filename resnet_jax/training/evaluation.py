@@ -1,6 +1,7 @@
 """A network on a split, every example counted once, over one view of it or several."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -114,7 +115,7 @@ def resident(examples: Examples, targets: Any) -> Iterator[Group]:
     chosen = np.arange(first, first + batch)
     numbers = chosen[chosen < total]
     own = take(examples, np.minimum(chosen, total - 1), chosen < total)
-    yield Group(own, numbers, mapped(lambda array: array[numbers], targets))
+    yield Group(own, numbers, mapped(operator.itemgetter(numbers), targets))
 
 
 def groups(run: Setup, test: str = "single", warn: Callable = say) -> Iterator[Group]:

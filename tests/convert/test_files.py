@@ -127,13 +127,16 @@ def test_no_such_file_and_no_such_kind(tmp_path):
 def torch_saved(path, found):
   """What a training script saves, by torch.save; arrays become tensors."""
   torch = pytest.importorskip("torch")
-  turned = lambda value: (
-    {key: turned(inner) for key, inner in value.items()}
-    if isinstance(value, dict)
-    else torch.from_numpy(value)
-    if isinstance(value, np.ndarray)
-    else value
-  )
+
+  def turned(value):
+    return (
+      {key: turned(inner) for key, inner in value.items()}
+      if isinstance(value, dict)
+      else torch.from_numpy(value)
+      if isinstance(value, np.ndarray)
+      else value
+    )
+
   torch.save(turned(found), path)
   return path
 

@@ -99,7 +99,10 @@ def test_unknown_normalization_is_refused():
 
 def obvious_color(image, factors, order, noise):
   """Brightness, contrast, saturation in that order of names, one after another on the pixels."""
-  grey = lambda x: x @ np.array([0.299, 0.587, 0.114])
+
+  def grey(x):
+    return x @ np.array([0.299, 0.587, 0.114])
+
   for which in order:
     a = factors[which]
     towards = (np.zeros_like(image), grey(image).mean(), grey(image)[..., None])[which]

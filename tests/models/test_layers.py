@@ -148,7 +148,9 @@ def test_many_convolutions_at_once(x64, kernel, axes):
     return jax.vmap(lambda x, w: jnp.sum(jnp.sin(convolve(x, w))), axes)(x, w)
 
   def gradients(convolve, x, w):
-    loss = lambda x, w: jnp.sum(jnp.sin(convolve(x, w)))
+    def loss(x, w):
+      return jnp.sum(jnp.sin(convolve(x, w)))
+
     return jax.vmap(jax.grad(loss, (0, 1)), axes)(x, w)
 
   def everything(convolve, x, w):

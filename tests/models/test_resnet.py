@@ -19,9 +19,10 @@ def kept(remat):
   model = models.build(config, 10)
   images = jax.ShapeDtypeStruct((16, 16, 16, 3), jnp.float32)
   variables = jax.eval_shape(model.init, jax.random.key(0), images)
-  loss = lambda params, stats, images: cross_entropy(
-    model, params, stats, images, jnp.zeros(16, int)
-  )
+
+  def loss(params, stats, images):
+    return cross_entropy(model, params, stats, images, jnp.zeros(16, int))
+
   gradient = jax.jit(jax.grad(loss, has_aux=True))
   # Memory is planned before XLA's backend begins, whose work is not needed then.
   lowered = gradient.lower(variables["params"], variables["batch_stats"], images)

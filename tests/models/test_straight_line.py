@@ -213,7 +213,10 @@ def second_derivatives(derive, remat):
   shapes = jax.eval_shape(model.init, jax.random.key(0), x)
   params, v = (drawn(shapes["params"], key) for key in (1, 2))
   stats = drawn(shapes["batch_stats"], 3)
-  loss = lambda params: cross_entropy(model, params, stats, x, labels)[0]
+
+  def loss(params):
+    return cross_entropy(model, params, stats, x, labels)[0]
+
   return evaluate(lambda *given: derive(loss, *given), (params,), (v,)), v
 
 

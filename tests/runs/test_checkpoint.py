@@ -109,10 +109,13 @@ def test_what_a_kill_left_of_a_save_is_removed_with_the_next(tmp_path):
 
 def test_restoring_writes_nothing(tmp_path):
   save(tmp_path, [1, 2])
-  listed = lambda: {
-    str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
-    for path in tmp_path.rglob("*")
-  }
+
+  def listed():
+    return {
+      str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+      for path in tmp_path.rglob("*")
+    }
+
   before = listed()
   assert restored(tmp_path) == (2, [])
   assert listed() == before
@@ -212,7 +215,10 @@ def test_orbax_under_brackets_is_found_out(tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_another_run_is_passed_over_and_named(tmp_path):
   save(tmp_path, [1, 2])
-  other = lambda position: "seed 1, here 0" if position["step"] == 2 else None
+
+  def other(position):
+    return "seed 1, here 0" if position["step"] == 2 else None
+
   said = []
   checkpoints = Checkpoints(tmp_path, said.append)
   assert checkpoints.restore(TEMPLATE, foreign=other)[1] == {"step": 1}

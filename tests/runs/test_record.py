@@ -62,7 +62,10 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, repository, monkeypatch):
   train.train(tiny(steps=8), tmp_path / "whole")
   clock, calls = time.time, itertools.count()
   jumps = [0, 3600, -7200, -7200, 86400]
-  now = lambda: clock() + jumps[min(next(calls) // 20, len(jumps) - 1)]
+
+  def now():
+    return clock() + jumps[min(next(calls) // 20, len(jumps) - 1)]
+
   monkeypatch.setattr(time, "time", now)
   train.train(tiny(steps=8), tmp_path / "run")
   assert next(calls) > 20 * len(jumps)

@@ -73,10 +73,13 @@ def crop(image, left, top, width, height):
 
 def obvious(image, test, size=32):
   """The views of a photograph, as Pillow images."""
-  scaled = lambda pixels: round(pixels * size / 224)
-  middle = lambda image, w, h: crop(
-    image, round((image.width - w) / 2), round((image.height - h) / 2), w, h
-  )
+
+  def scaled(pixels):
+    return round(pixels * size / 224)
+
+  def middle(image, w, h):
+    return crop(image, round((image.width - w) / 2), round((image.height - h) / 2), w, h)
+
   if test == "320":
     large = shorter_side(image, scaled(320))
     return [middle(large, scaled(320), scaled(320))]

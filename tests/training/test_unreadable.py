@@ -60,10 +60,16 @@ def evaluated(config, view="single"):
 @pytest.fixture
 def unsure(monkeypatch):
   """A network that finds all classes equally likely, and a step that changes nothing."""
-  unsure = lambda learner, columns, variables, batch: {"logits": np.zeros((len(batch.images), 2))}
+
+  def unsure(learner, columns, variables, batch):
+    return {"logits": np.zeros((len(batch.images), 2))}
+
   monkeypatch.setattr(evaluation, "_eval_step", unsure)
   measured = {"loss": np.float32(1), "error": np.int32(0), "finite": np.bool_(True)}
-  step = lambda learner, state, batch: (state.replace(step=state.step + 1), measured)
+
+  def step(learner, state, batch):
+    return (state.replace(step=state.step + 1), measured)
+
   monkeypatch.setattr(steps, "train_step", step)
 
 
@@ -155,9 +161,10 @@ def test_a_run_is_saved_and_goes_on_once_its_test_images_are_back(
 
 def test_what_is_not_finite_is_still_called_diverged(photographs, tmp_path, unsure, monkeypatch):
   spoil(photographs, but="3.png")
-  nothing = lambda learner, columns, variables, batch: {
-    "logits": np.full((len(batch.images), 2), np.nan)
-  }
+
+  def nothing(learner, columns, variables, batch):
+    return {"logits": np.full((len(batch.images), 2), np.nan)}
+
   monkeypatch.setattr(evaluation, "_eval_step", nothing)
   with pytest.raises(Diverged, match="the loss is nan .* at step 3"):
     train.train(config_of(photographs), tmp_path / "run")

@@ -178,7 +178,10 @@ def _selected(config, key: str, text: str, found: Found, classes: tuple[str, ...
   order = _evenly(labels)
   parts = {splits.part(text): Split(order, order)}
   chosen = np.sort(splits.select(f"config.data.{key}", text, parts).images)
-  pick = lambda values: np.asarray(values)[chosen]
+
+  def pick(values):
+    return np.asarray(values)[chosen]
+
   return found._replace(names=pick(found.names), labels=labels[chosen], sizes=pick(found.sizes))
 
 
