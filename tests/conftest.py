@@ -62,7 +62,7 @@ QUICK = {
   "distributed/test_preemption.py::test_only_a_second_ctrl_c_ends_at_once",
   "runs/test_progress.py",
   "training/test_steps.py::test_frozen_parts_are_used_as_they_are",
-  "training/test_train.py::test_foreign_workdir_is_refused",
+  "training/test_train_refusals.py::test_foreign_workdir_is_refused",
 }
 
 

@@ -11,6 +11,7 @@ from resnet_jax.sweep import plan
 from resnet_jax.training import setup
 
 
+@pytest.mark.slow
 def test_the_readme_does_what_it_shows(tmp_path, repository, monkeypatch):
   (tmp_path / "configs").symlink_to(repository / "configs")
   monkeypatch.chdir(tmp_path)
@@ -32,6 +33,7 @@ def wide(width):
   return [(3, width), (1, 2 * width), (3, width)]
 
 
+@pytest.mark.slow
 def test_a_shortcut_and_a_unit_of_ones_own(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   for _ in range(2):  # a notebook's cell runs again

@@ -23,6 +23,7 @@ def runs(tmp_path_factory, request):
   return [root / "0", root / "1"]
 
 
+@pytest.mark.slow
 def test_an_ensemble_averages_probabilities(runs, tmp_path, capsys):
   found = evaluate.evaluate(None, runs, predictions=str(tmp_path / "both.npz"))
   loaded = [resnet_jax.load_run(run) for run in runs]

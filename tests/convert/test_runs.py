@@ -30,6 +30,7 @@ def command(*flags, cwd):
   return process.returncode, output, errors
 
 
+@pytest.mark.slow
 def test_import_and_export(tmp_path, repository):
   given = tensors(net(), classes=100)
   weights = saved(tmp_path / "net.safetensors", given)

@@ -29,6 +29,7 @@ def test_whatever_is_done_to_it_a_run_ends_as_if_nothing_had_been(tmp_path):
     pytest.skip("full disk: a tmpfs cannot be mounted here; all else was injected")
 
 
+@pytest.mark.slow
 def test_a_difference_is_seen(tmp_path):
   """The comparison that the campaign rests on can fail."""
   trial = campaign.Campaign(

@@ -30,6 +30,7 @@ def kept(remat):
   return compiled.memory_analysis().temp_size_in_bytes / 1e6
 
 
+@pytest.mark.slow
 def test_rematerialization_saves_memory():
   everything, norm, unit = map(kept, ("none", "norm", "unit"))
   assert norm < everything / 2

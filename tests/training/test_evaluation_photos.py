@@ -114,6 +114,7 @@ def test_views_are_the_papers(run, variables, photographs, test):
   assert math.isfinite(found.metrics["loss"])
 
 
+@pytest.mark.slow
 def test_every_example_counts_once_whatever_the_batch(run, variables, monkeypatch):
   whole = evaluation.evaluate(run, variables, evaluation.groups(run))
   monkeypatch.setattr(evaluation, "PIXELS", 1)  # one image a device: eight at a time

@@ -25,6 +25,7 @@ def on_one_and_on_eight_devices(config, count):
     yield jax.device_get(jax.jit(steps.dispatch(task, count))(state, examples, np.int32(count)))
 
 
+@pytest.mark.slow
 def test_one_and_eight_devices_agree(repository, x64, monkeypatch):
   monkeypatch.chdir(repository)
   config = load_file("configs/resnet.py:depth=8,digits")
@@ -33,6 +34,7 @@ def test_one_and_eight_devices_agree(repository, x64, monkeypatch):
   np.testing.assert_allclose(one["loss"], eight["loss"], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_one_and_eight_devices_take_the_same_first_step_in_float32(repository, monkeypatch):
   monkeypatch.chdir(repository)
   config = load_file("configs/resnet.py:depth=20,digits")
