@@ -43,7 +43,7 @@ class Run(NamedTuple):
     """The network itself."""
     return self.learner.model
 
-  def __call__(self, images) -> Any:
+  def __call__(self, images: Any) -> Any:
     """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes].
 
     Raises:
@@ -60,7 +60,7 @@ class Run(NamedTuple):
         "configs/finetune.py take them as they are"
       )
 
-  def read(self, path: str | os.PathLike) -> np.ndarray:
+  def read(self, path: str | os.PathLike[str]) -> np.ndarray:
     """A photograph as the network takes it, uint8 [H, W, C]: the papers' single crop.
 
     Raises:
@@ -74,14 +74,14 @@ class Run(NamedTuple):
       return views.small(encoded, self.info.shape)
     return views.Views("single", self.info.shape[0])(encoded)["0"]
 
-  def normalize(self, images) -> jax.Array:
+  def normalize(self, images: Any) -> jax.Array:
     """uint8 images [N, H, W, C] as the network takes them."""
     if images.dtype != np.uint8:
       raise UserError(f"images of type {images.dtype}; give uint8, 0 to 255, as load_data does")
     return augment.normalize(jnp.asarray(images), *self.normalization, self.learner.task.dtype)
 
 
-def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
+def load(model: str | os.PathLike[str], checkpoint: str | int = "last") -> Run:
   """The network in a run's folder, or in a weights file that `resnet_jax.convert` reads; what was
   read of a file is printed in one line. A file's net may lack its classifier.
 
@@ -106,7 +106,9 @@ def load(model: str | os.PathLike, checkpoint: str | int = "last") -> Run:
   return Run(config, found, jax.device_put(variables), 0, info, normalization)
 
 
-def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", config=None) -> Run:
+def load_run(
+  directory: str | os.PathLike[str], checkpoint: str | int = "last", config: Any = None
+) -> Run:
   """The network that the run in `directory` has trained; nothing there is written.
 
   The data set is read only where the normalization comes from it.
@@ -129,7 +131,7 @@ def load_run(directory: str | os.PathLike, checkpoint: str | int = "last", confi
   return Run(config, found, state.variables, position["step"], info, normalization)
 
 
-def own_config(directory: str | os.PathLike, given: Any = None) -> Any:
+def own_config(directory: str | os.PathLike[str], given: Any = None) -> Any:
   """The config of the run in `directory`, or `given` if its config.json is lost.
 
   Raises:
@@ -142,7 +144,7 @@ def own_config(directory: str | os.PathLike, given: Any = None) -> Any:
   return own
 
 
-def fitting(own, config) -> Any:
+def fitting(own: Any, config: Any) -> Any:
   """`config`, for a run with the config `own`; a UserError where it is of another net."""
   config_lib.check(config)
   workdir_lib.refuse_other_network(own, config)
@@ -150,7 +152,7 @@ def fitting(own, config) -> Any:
 
 
 def restore(
-  directory: str | os.PathLike, checkpoint: str | int, config
+  directory: str | os.PathLike[str], checkpoint: str | int, config: Any
 ) -> tuple[data.Info, steps.Learner, steps.TrainState, dict[str, Any]]:
   """A run's state, and what belongs to it, without its data set.
 
@@ -203,20 +205,20 @@ def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int 
   return int(checkpoint) if checkpoint.isdecimal() else None
 
 
-def _info(path: pathlib.Path, config) -> data.Info:
+def _info(path: pathlib.Path, config: Any) -> data.Info:
   """What the run knows of its data set, which need not be here."""
   if recorded := workdir_lib.recorded(path):
     return data.describe(config.data, recorded["shape"], recorded["classes"])
   return data.info(config.data)
 
 
-def learner(config, info: data.Info) -> steps.Learner:
+def learner(config: Any, info: data.Info) -> steps.Learner:
   """What a network needs to be restored, without its data."""
   _, learning_rate = setup_lib.plan(config, config.data.batch_size)
   return setup_lib.build_learner(config, info, learning_rate)
 
 
-def _normalization(config, own, fingerprint: str, dtype: Any) -> tuple[Any, Any]:
+def _normalization(config: Any, own: Any, fingerprint: str, dtype: Any) -> tuple[Any, Any]:
   if config.data.normalize not in config_lib.COMPUTED:
     return augment.normalization(None, config.data.normalize, dtype)
   dataset = data.load(config.data)
@@ -224,7 +226,7 @@ def _normalization(config, own, fingerprint: str, dtype: Any) -> tuple[Any, Any]
   return augment.normalization(dataset.images, config.data.normalize, dtype)
 
 
-def refuse_other_data(own, config, dataset: data.Dataset, fingerprint: str) -> None:
+def refuse_other_data(own: Any, config: Any, dataset: data.Dataset, fingerprint: str) -> None:
   """Raises a UserError where images would be normalized by another set than the run's own."""
   computed = config.data.normalize in config_lib.COMPUTED
   if computed and config.data.test_split == own.data.test_split:
@@ -235,7 +237,9 @@ def _best_step(path: pathlib.Path, kept: list[int]) -> int:
   """The first of the kept checkpoints with the best headline."""
   headline = of_result(workdir_lib.result(path))
   tested = [row for row in metrics.read_rows(path) if row["split"] == "test"]
-  values = {row["step"]: row[headline.name] for row in tested if row["step"] in kept}
+  values: dict[int, float] = {
+    row["step"]: row[headline.name] for row in tested if row["step"] in kept
+  }
   best = headline.best(values.values())
   for step, value in values.items():
     if value == best:

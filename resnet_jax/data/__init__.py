@@ -20,7 +20,7 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 __all__ = ["Dataset", "Info", "Split", "describe", "info", "load", "of_weights"]
 
 
-def info(config) -> Info:
+def info(config: Any) -> Info:
   """What `config.data` names, without reading, downloading or preparing anything.
 
   Raises:
@@ -35,20 +35,22 @@ def info(config) -> Info:
         raise UserError(
           f"config.{key}={value!r} is for photographs; the images of {config.name} are of one size"
         )
-  return source.info(config)
+  found: Info = source.info(config)
+  return found
 
 
-def load(config) -> Dataset:
+def load(config: Any) -> Dataset:
   """Both splits of the data set that `config.data` names; CIFAR is prepared first if it must be.
 
   Raises:
     UserError: the set or a split does not exist, is not prepared, is damaged or does not fit.
   """
   config = _expanded(config)
-  return _source(config).load(config)
+  found: Dataset = _source(config).load(config)
+  return found
 
 
-def of_weights(config, classes: int) -> Info:
+def of_weights(config: Any, classes: int) -> Info:
   """The `Info` of what weights from elsewhere were trained on, of which only the kind is known."""
   if config.name == "cifar10":  # TFDS knows the names only where the set is prepared
     return describe(config, (32, 32, 3), CIFAR10)
@@ -58,7 +60,7 @@ def of_weights(config, classes: int) -> Info:
   return describe(config, (config.image_size, config.image_size, 3), names)
 
 
-def _expanded(config) -> Any:
+def _expanded(config: Any) -> Any:
   """The config with `dir` written out, if it is in the user's home."""
   if not config.dir.startswith("~"):
     return config
@@ -67,7 +69,7 @@ def _expanded(config) -> Any:
   return own
 
 
-def _source(config) -> Any:
+def _source(config: Any) -> Any:
   if config.name in DATASETS:
     return Arrays(DATASETS[config.name])
   from resnet_jax.data.photos import dataset as photos

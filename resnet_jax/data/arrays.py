@@ -1,7 +1,7 @@
 """Data sets that a function returns as arrays, by name: the digits', and those of one's own.
 
     @resnet_jax.dataset("shapes", file="shapes.npz")
-    def shapes(config):
+    def shapes(config: Any):
       found = np.load(config.shapes.file)
       return {"all": (found["images"], found["labels"])}, ("round", "square")
 
@@ -25,7 +25,9 @@ from resnet_jax.registry import Registry
 
 DATASETS = Registry("data set", "data.name", taken=("folder", "list"))
 Shape = tuple[int, int, int]
-_known: dict[tuple[Callable, str], tuple[Shape, tuple[str, ...]]] = {}  # by function and config
+_known: dict[
+  tuple[Callable[[Any], Any], str], tuple[Shape, tuple[str, ...]]
+] = {}  # by function and config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +37,14 @@ class Arrays:
   function: Callable[[Any], Any]
   PHOTOGRAPHS: ClassVar[bool] = False
 
-  def info(self, config) -> Info:
+  def info(self, config: Any) -> Info:
     """What is known of it; the arrays are made once for that, and not kept."""
     key = (self.function, config.to_json())
     if key not in _known:
       self._read(config)
     return describe(config, *_known[key])
 
-  def load(self, config) -> Dataset:
+  def load(self, config: Any) -> Dataset:
     """The data set.
 
     Raises:
@@ -55,7 +57,7 @@ class Arrays:
       splits.select("config.data.test_split", config.test_split, parts),
     )
 
-  def _read(self, config) -> dict[str, Split]:
+  def _read(self, config: Any) -> dict[str, Split]:
     parts, classes = self.function(config)
     found = {
       name: _split(f"data set {config.name!r}, {name}", bool(classes), *part)

@@ -4,7 +4,7 @@ The crop comes after the mean is subtracted, so that the padding is zero there, 
 augmentation of one's own stands in place of crop and flip, which it may call:
 
     @resnet_jax.augmentation("noisy", deviation=0.1)
-    def noisy(key, images, config):
+    def noisy(key, images, config: Any):
       images = augment.standard(key, images, config)
       noise = jax.random.normal(jax.random.fold_in(key, 1), images.shape, images.dtype)
       return images + config.noisy.deviation * noise
@@ -79,7 +79,7 @@ def written(mean: np.ndarray, scale: np.ndarray) -> str:
   return "/".join(",".join(f"{value:.9g}" for value in values) for values in (mean, deviation))
 
 
-def check_channels(config, channels: int) -> None:
+def check_channels(config: Any, channels: int) -> None:
   """Raises a UserError where `config.data` asks for what images of so many channels lack."""
   wanted = {key: 3 for key in ("color_jitter", "lighting") if config[key]}
   if found := constants(config.normalize):
@@ -130,7 +130,9 @@ def _computed(train_images: np.ndarray | None, kind: str) -> tuple[Any, Any]:
   return mean, 1 / np.where(deviation > 0, deviation, 1)
 
 
-def normalize(images: jax.Array, mean: jax.Array, scale: jax.Array, dtype=jnp.float32) -> jax.Array:
+def normalize(
+  images: jax.Array, mean: jax.Array, scale: jax.Array, dtype: Any = jnp.float32
+) -> jax.Array:
   """`(images / 255 - mean) * scale`: uint8 [B, H, W, C] to `dtype` [B, H, W, C]."""
   return center(jnp.asarray(images, dtype) / 255, mean, scale)
 
@@ -161,10 +163,13 @@ def color(key: jax.Array, images: jax.Array, jitter: float, lighting: float) -> 
   keys = jax.random.split(key, len(images))
   means = images.mean((1, 2))
   matrix, offset = jax.vmap(_color_map, (0, 0, None, None))(keys, means, jitter, lighting)
-  return jnp.einsum("bhwc,bdc->bhwd", images, matrix) + offset[:, None, None]
+  mapped: jax.Array = jnp.einsum("bhwc,bdc->bhwd", images, matrix) + offset[:, None, None]
+  return mapped
 
 
-def _color_map(key: jax.Array, mean: jax.Array, jitter: float, lighting: float):
+def _color_map(
+  key: jax.Array, mean: jax.Array, jitter: float, lighting: float
+) -> tuple[jax.Array, jax.Array]:
   """One image's matrix [3, 3] and offset [3], of its mean colour [3]."""
   factor_key, order_key, noise_key = jax.random.split(key, 3)
   dtype = mean.dtype
@@ -182,7 +187,7 @@ def _color_map(key: jax.Array, mean: jax.Array, jitter: float, lighting: float):
 
 
 @AUGMENTATIONS("standard")
-def standard(key: jax.Array, images: jax.Array, config) -> jax.Array:
+def standard(key: jax.Array, images: jax.Array, config: Any) -> jax.Array:
   """Random crop and flip.
 
   Args:
@@ -211,7 +216,7 @@ def random_crop_flip(key: jax.Array, images: jax.Array, pad: int, flip: bool) ->
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     places = jax.random.randint(place_key, (batch, 2), 0, 2 * pad + 1)
 
-    def crop(image, place):
+    def crop(image: jax.Array, place: jax.Array) -> jax.Array:
       return jax.lax.dynamic_slice(image, (*place, 0), shape)
 
     images = jax.vmap(crop)(padded, places)

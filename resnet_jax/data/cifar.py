@@ -93,7 +93,7 @@ def _write(builder: Any, archive: pathlib.Path) -> None:
   for feature, name in layout.label_names.items():
     builder.info.features[feature].names = files[name].decode().split()
 
-  def generators(_) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+  def generators(_: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
     return {
       split: _examples(split, b"".join(files[name] for name in names), list(layout.label_names))
       for split, names in layout.splits.items()

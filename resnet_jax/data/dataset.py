@@ -117,7 +117,7 @@ def examples_of(split: Any) -> int:
   return len(split.images) if isinstance(split, Split) else len(split)
 
 
-def describe(config, shape: tuple[int, int, int], classes: tuple[str, ...]) -> Info:
+def describe(config: Any, shape: tuple[int, int, int], classes: tuple[str, ...]) -> Info:
   """The `Info` of `config.data`, with its own augmentation where the config says nothing."""
   pad, flip = _AUGMENTATION.get(config.name.split("/")[0].split(":")[0], _CIFAR_AUGMENTATION)
   return Info(

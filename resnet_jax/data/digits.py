@@ -1,6 +1,7 @@
 """The 1797 handwritten 8x8 digits that come with scikit-learn: real images without a download."""
 
 import importlib.metadata
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ _HELD_OUT = 5  # every fifth example is a test example: 360 of 1797
 
 
 @DATASETS("digits")
-def digits(_):
+def digits(_: Any) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], str]:
   """The digits with their fixed held-out split, [N, 8, 8, 1]."""
   # The file is found through the distribution's metadata, because importing sklearn.datasets
   # takes several seconds and reading the file takes ten milliseconds.

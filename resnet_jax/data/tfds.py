@@ -30,23 +30,23 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # trying all that Pillow has i
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by the channels of the feature
 
 
-def info(config) -> Info:
+def info(config: Any) -> Info:
   """The `Info` of a TFDS set, from what TFDS knows of it, prepared or not."""
   return _info(config, _builder(config))
 
 
-def differ_in_size(config) -> bool:
+def differ_in_size(config: Any) -> bool:
   """Whether the images of a set have no size in common: photographs."""
   image, _ = _features(config, _builder(config))
   return None in image.shape[:2]
 
 
-def class_names(config) -> tuple[str, ...]:
+def class_names(config: Any) -> tuple[str, ...]:
   """The names of a set's labels, prepared or not."""
   return tuple(_features(config, _builder(config))[1].names)
 
 
-def load(config) -> Dataset:
+def load(config: Any) -> Dataset:
   """Both splits, decoded; CIFAR-10 and CIFAR-100 are prepared first where they are not.
 
   Raises:
@@ -61,7 +61,7 @@ def load(config) -> Dataset:
   )
 
 
-def opened(config) -> Any:
+def opened(config: Any) -> Any:
   """The TFDS builder of an image-classification set, once the set is prepared.
 
   Raises:
@@ -74,7 +74,7 @@ def opened(config) -> Any:
   return builder
 
 
-def _builder(config) -> Any:
+def _builder(config: Any) -> Any:
   try:
     if not re.fullmatch(r"\w+(/[\w.-]+)*(:[\d.*]+)?", config.name):
       raise tfds.core.registered.DatasetNotFoundError
@@ -90,7 +90,7 @@ def _builder(config) -> Any:
     ) from None
 
 
-def _features(config, builder) -> tuple[Any, Any]:
+def _features(config: Any, builder: Any) -> tuple[Any, Any]:
   """The image and the label of a set that has them."""
   features = dict(builder.info.features or {})
   keys = builder.info.supervised_keys or (None, None)
@@ -102,7 +102,7 @@ def _features(config, builder) -> tuple[Any, Any]:
   return image, label
 
 
-def _info(config, builder) -> Info:
+def _info(config: Any, builder: Any) -> Info:
   image, label = _features(config, builder)
   if None in image.shape or image.np_dtype != np.uint8:
     raise UserError(
@@ -112,7 +112,7 @@ def _info(config, builder) -> Info:
   return describe(config, image.shape, tuple(label.names))
 
 
-def _prepared(config, builder) -> Any:
+def _prepared(config: Any, builder: Any) -> Any:
   place = pathlib.Path(builder.data_dir).parents[builder.info.full_name.count("/")]
   elsewhere = (
     "set TFDS_DATA_DIR or --config.data.dir to a folder where it is prepared, or take the bundled "
@@ -135,7 +135,7 @@ def _prepared(config, builder) -> Any:
   return _builder(config)
 
 
-def data_source(builder, config, key: str) -> Any:
+def data_source(builder: Any, config: Any, key: str) -> Any:
   """Random access to the records of the split `config[key]`, whose images stay encoded.
 
   Raises:
@@ -157,7 +157,7 @@ def data_source(builder, config, key: str) -> Any:
     ) from None
 
 
-def _check_split(builder, key: str, text: str) -> None:
+def _check_split(builder: Any, key: str, text: str) -> None:
   """Raises a UserError for a split string that TFDS does not know, or that selects nothing.
 
   TFDS itself makes a source of negative length of a reversed slice.
@@ -174,7 +174,7 @@ def _check_split(builder, key: str, text: str) -> None:
   splits.check(key, text, spans, sizes)
 
 
-def _read(builder, config, key: str) -> Split:
+def _read(builder: Any, config: Any, key: str) -> Split:
   source, name = data_source(builder, config, key), config[key]
   image_key, label_key = builder.info.supervised_keys[:2]
   total = len(source)
@@ -215,12 +215,12 @@ def _decoded(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(image).reshape(shape)
 
 
-def _records(source, numbers: range, place: str) -> list[dict[str, Any]]:
+def _records(source: Any, numbers: range, place: str) -> list[dict[str, Any]]:
   try:
-    return source.__getitems__(numbers)  # much faster than one by one
+    records: list[dict[str, Any]] = source.__getitems__(numbers)  # much faster than one by one
+    return records
   except DAMAGE:
-    pass
-  records = []
+    records = []
   for number in numbers:
     try:
       records.append(source[number])

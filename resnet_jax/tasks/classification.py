@@ -22,7 +22,8 @@ LOSSES = Registry("loss", "task.loss")
 @LOSSES("cross_entropy")
 def cross_entropy(config: Any, logits: jax.Array, labels: jax.Array) -> jax.Array:
   """Of logits [B, classes] and labels int32 [B], for each example: [B]. `config` is config.task."""
-  return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  return losses
 
 
 @TASKS("classification")

@@ -76,7 +76,7 @@ def loss_and_outputs(
   """The loss of an augmented batch in training mode; also what else the task measures of it, and
   the new statistics.
   """
-  outputs, updated = learner.model.apply(  # type: ignore[misc]
+  outputs, updated = learner.model.apply(
     {"params": params, "batch_stats": batch_stats},
     batch.images,
     train=True,
@@ -99,7 +99,7 @@ def train_step(
   augment_key, dropout_key = jax.random.split(jax.random.fold_in(learner.key(2), state.step))
   batch = learner.task.augment(augment_key, learner.spread(batch))
 
-  def objective(params):
+  def objective(params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
     return loss_and_outputs(learner, params, state.batch_stats, batch, dropout_key)
 
   (loss, (sums, batch_stats)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -111,7 +111,7 @@ def train_step(
   return TrainState(state.step + 1, params, batch_stats, opt_state), measured
 
 
-def dispatch(learner: Learner, most: int) -> Callable:
+def dispatch(learner: Learner, most: int) -> Callable[[TrainState, Examples, jax.Array], Any]:
   """A function `(state, examples, count) -> (state, measured)` of `count` steps, at most `most`.
 
   The count is an argument, not a shape: one program serves the first step alone, the steps up to
@@ -119,15 +119,15 @@ def dispatch(learner: Learner, most: int) -> Callable:
   What is measured is [most], of which the first `count` were written.
   """
 
-  def run(state: TrainState, examples: Examples, count: jax.Array):
+  def run(state: TrainState, examples: Examples, count: jax.Array) -> Any:
     chosen = order.batch_indices(
       learner.key(1), state.step, most, learner.batch_size, len(examples.images), count
     )
 
-    def step(state, index):
+    def step(state: TrainState, index: Any) -> tuple[TrainState, dict[str, jax.Array]]:
       return train_step(learner, state, examples.take(chosen[index]))
 
-    def body(index, carry):
+    def body(index: jax.Array, carry: Any) -> Any:
       state, measured = carry
       state, new = step(state, index)
       return state, {key: measured[key].at[index].set(new[key]) for key in measured}

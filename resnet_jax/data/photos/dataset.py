@@ -1,6 +1,7 @@
 """Photographs as a data set: what is known before they are read, and both splits."""
 
 import dataclasses
+from typing import Any
 
 from resnet_jax.config import COMPUTED
 from resnet_jax.data import augment
@@ -11,7 +12,7 @@ from resnet_jax.errors import UserError
 PHOTOGRAPHS = True
 
 
-def info(config) -> Info:
+def info(config: Any) -> Info:
   """The `Info` of photographs once they are cropped, shape (image_size, image_size, 3).
 
   Raises:
@@ -30,7 +31,7 @@ def info(config) -> Info:
   return dataclasses.replace(found, pad=0)
 
 
-def load(config) -> Dataset:
+def load(config: Any) -> Dataset:
   """Both splits, found but not read.
 
   Raises:

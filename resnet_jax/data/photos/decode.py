@@ -155,9 +155,12 @@ def _turbo(data: bytes, frame: _Frame, rows: int, scale: int) -> np.ndarray | No
   # It takes the smallest scale of n/8 that leaves at least these sides.
   high, wide = (-(-side // scale) for side in (height, frame.width))
   try:
-    return simplejpeg.decode_jpeg(coded, "RGB", min_height=high, min_width=wide, strict=False)
+    pixels: np.ndarray = simplejpeg.decode_jpeg(
+      coded, "RGB", min_height=high, min_width=wide, strict=False
+    )
   except ValueError:
     return None
+  return pixels
 
 
 def _pillow(data: bytes) -> Image.Image:

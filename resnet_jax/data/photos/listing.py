@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 DANGLING = "dangling links"  # or files deleted since
@@ -60,7 +60,7 @@ def below(folder: str) -> tuple[list[str], str]:
   """
   found: list[str] = []
   others = Counter[str]()
-  waiting: list[tuple[str, frozenset]] = [("", frozenset())]  # folders, and those they lie in
+  waiting: list[tuple[str, frozenset[Any]]] = [("", frozenset())]  # folders, and those they lie in
   while waiting:
     place, above = waiting.pop()
     path = os.path.join(folder, place)
@@ -101,7 +101,7 @@ def listed(others: Counter[str]) -> str:
   return ", ".join(f"{kind} {number}" for kind, number in kinds)
 
 
-def _status(entry: os.DirEntry) -> os.stat_result | None:
+def _status(entry: os.DirEntry[Any]) -> os.stat_result | None:
   """Of the file that a link leads to; None where it leads nowhere, or the file has gone since."""
   try:
     return entry.stat()

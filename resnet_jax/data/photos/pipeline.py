@@ -49,7 +49,8 @@ class Batches(Iterator[Arrays]):
 
   def get_state(self) -> dict[str, int]:
     """What `set_state` takes, of an iterator with other workers too."""
-    return self._batches.get_state()
+    state: dict[str, int] = self._batches.get_state()
+    return state
 
   def set_state(self, state: dict[str, int]) -> None:
     """Goes on behind the batch that was the last when the state was taken."""
@@ -63,7 +64,7 @@ class Batches(Iterator[Arrays]):
   def __enter__(self) -> "Batches":
     return self
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, *_: object) -> None:
     self.close()
 
 

@@ -19,7 +19,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,12 +46,12 @@ class Found(NamedTuple):
 
   root: str
   names: Sequence[bytes]
-  labels: Sequence
+  labels: Sequence[Any]
   sizes: Sequence[int]
   left_out: str = ""
 
 
-def files(config) -> tuple[tuple[str, ...], Found, Found]:
+def files(config: Any) -> tuple[tuple[str, ...], Found, Found]:
   """The classes, and the files to train and to test on; their labels are numbers of classes.
 
   Raises:
@@ -65,7 +65,7 @@ def files(config) -> tuple[tuple[str, ...], Found, Found]:
   return classes, train, test
 
 
-def classes(config) -> tuple[str, ...]:
+def classes(config: Any) -> tuple[str, ...]:
   """The labels of the training split, in order, without a look at the photographs.
 
   Raises:
@@ -79,7 +79,7 @@ def classes(config) -> tuple[str, ...]:
   return tuple(sorted(labels, key=_number_or_word))
 
 
-def _check_folder(config) -> None:
+def _check_folder(config: Any) -> None:
   if not config.dir or not os.path.isdir(config.dir):
     raise UserError(
       f"config.data.dir={config.dir!r} is no folder; config.data.name={config.name!r} needs the "
@@ -87,7 +87,7 @@ def _check_folder(config) -> None:
     )
 
 
-def _folder(config, key: str) -> tuple[str, Found]:
+def _folder(config: Any, key: str) -> tuple[str, Found]:
   text = _split(config, key, _folders(config.dir))
   root = os.path.join(config.dir, splits.part(text))
   names: list[bytes] = []
@@ -116,7 +116,7 @@ def _empty(folder: str, held: listing.Held) -> str:
   return f"{folder} holds no photograph ({', '.join(listing.EXTENSIONS)}){instead}"
 
 
-def _listed(config, key: str) -> tuple[str, Found]:
+def _listed(config: Any, key: str) -> tuple[str, Found]:
   text, path, lines = _lines(config, key)
   sizes: list[int] = []
   for number, name, _ in lines:
@@ -133,7 +133,7 @@ def _listed(config, key: str) -> tuple[str, Found]:
   return text, Found(config.dir, names, labels, sizes)
 
 
-def _lines(config, key: str) -> tuple[str, str, list[tuple[int, str, str]]]:
+def _lines(config: Any, key: str) -> tuple[str, str, list[tuple[int, str, str]]]:
   """The split string, the list's path, and number, name and label of each of its lines."""
   known = sorted(name[:-4] for name in os.listdir(config.dir) if name.endswith(".txt"))
   text = _split(config, key, known)
@@ -151,7 +151,7 @@ def _lines(config, key: str) -> tuple[str, str, list[tuple[int, str, str]]]:
   return text, path, found
 
 
-def _text(config, key: str, path: str) -> io.StringIO:
+def _text(config: Any, key: str, path: str) -> io.StringIO:
   """The lines of a list; bytes that are not UTF-8 stay what they are, as in a file's name."""
   with open(path, "rb") as file:
     coded = file.read()
@@ -163,7 +163,7 @@ def _text(config, key: str, path: str) -> io.StringIO:
   return io.StringIO(coded.decode("utf-8-sig", "surrogateescape"), newline=None)
 
 
-def _selected(config, key: str, text: str, found: Found, classes: tuple[str, ...]) -> Found:
+def _selected(config: Any, key: str, text: str, found: Found, classes: tuple[str, ...]) -> Found:
   """What a split string takes, with labels as numbers."""
   numbers = {label: number for number, label in enumerate(classes)}
   unknown = sorted(set(found.labels) - set(numbers))
@@ -179,7 +179,7 @@ def _selected(config, key: str, text: str, found: Found, classes: tuple[str, ...
   parts = {splits.part(text): Split(order, order)}
   chosen = np.sort(splits.select(f"config.data.{key}", text, parts).images)
 
-  def pick(values):
+  def pick(values: Any) -> Any:
     return np.asarray(values)[chosen]
 
   return found._replace(names=pick(found.names), labels=labels[chosen], sizes=pick(found.sizes))
@@ -194,7 +194,7 @@ def _evenly(labels: np.ndarray) -> np.ndarray:
   return by_class[np.argsort(place, kind="stable")]
 
 
-def _split(config, key: str, known: list[str]) -> str:
+def _split(config: Any, key: str, known: list[str]) -> str:
   """The split string of `key`, once its split is one of `known`."""
   terms = splits.terms(config[key])
   name, *others = dict.fromkeys(map(splits.part, terms))
@@ -218,5 +218,5 @@ def _number_or_word(label: str) -> tuple[float, str]:
   return (int(label), label) if label.removeprefix("-").isdecimal() else (float("inf"), label)
 
 
-def _error(config, key: str, what: str) -> UserError:
+def _error(config: Any, key: str, what: str) -> UserError:
   return UserError(f"config.data.{key}={config[key]!r}: {what}")

@@ -89,7 +89,7 @@ class Records:
     return f"Records({self._place}, {self.fingerprint})"
 
 
-def classes(config) -> tuple[str, ...]:
+def classes(config: Any) -> tuple[str, ...]:
   """The names of the labels, without a look at the photographs.
 
   Raises:
@@ -102,7 +102,7 @@ def classes(config) -> tuple[str, ...]:
   return tfds.class_names(config)
 
 
-def load(config) -> tuple[Source, Source]:
+def load(config: Any) -> tuple[Source, Source]:
   """The photographs to train and to test on that `config.data` names.
 
   `config.name` is `folder` or `list`, as `scan` describes them, or a TFDS set.

@@ -27,7 +27,7 @@ def guarded() -> Iterator[None]:
     raise Unreadable(reason(error)) from None
 
 
-def read(path: str | bytes | os.PathLike, label: int = -1) -> bytes:
+def read(path: str | bytes | os.PathLike[str], label: int = -1) -> bytes:
   """The bytes of a file.
 
   Raises:

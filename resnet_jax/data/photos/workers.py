@@ -183,7 +183,7 @@ class _Memory:
     names = (key for key, _, _ in layout)
     return {name: view.copy() for name, view in zip(names, self._views(layout), strict=True)}
 
-  def _views(self, layout) -> list[np.ndarray]:
+  def _views(self, layout: Any) -> list[np.ndarray]:
     kinds = [np.dtype(kind) for _, kind, _ in layout]
     shapes = [shape for _, _, shape in layout]
     sizes = [int(np.prod(shape)) * kind.itemsize for kind, shape in zip(kinds, shapes, strict=True)]
