@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from resnet_jax.paper import OTHERS
 from resnet_jax.report import depth, facts, figures, paired, tables
 from resnet_jax.report.page import Block, Code, Section, Text
-from resnet_jax.report.read import Row, Sweep, flags
+from resnet_jax.report.read import ReportedRow, ReportedSweep, flags
 from resnet_jax.report.style import Style, styles
 from resnet_jax.runs.headline import ERROR
 
@@ -36,7 +36,7 @@ PAPERS = (
 )
 
 
-def build(sweeps: Sequence[Sweep]) -> Section:
+def build(sweeps: Sequence[ReportedSweep]) -> Section:
   """The page of all sweeps, in their order."""
   looks = styles(sweeps)
   title = sweeps[0].title if len(sweeps) == 1 else f"The results of {len(sweeps)} sweeps"
@@ -56,7 +56,7 @@ def build(sweeps: Sequence[Sweep]) -> Section:
   )
 
 
-def _sweep(sweep: Sweep, looks: dict[str, Style]) -> Section:
+def _sweep(sweep: ReportedSweep, looks: dict[str, Style]) -> Section:
   blocks: list[Block] = [Text(_progress(sweep))]
   begun = [group for group in sweep.groups if any(map(_begun, group.rows))]
   for group in begun or sweep.groups:
@@ -78,18 +78,18 @@ def _sweep(sweep: Sweep, looks: dict[str, Style]) -> Section:
 _COMMAND = "One run of one row, again; with another row's flags and seed, any other:"
 
 
-def _command(sweep: Sweep) -> str:
+def _command(sweep: ReportedSweep) -> str:
   """Reproduces the first run of the last row."""
   row = sweep.groups[0].rows[-1]
   words = ["python", "-m", "resnet_jax.main", f"--config={row.base}", *flags(row.overrides)]
   return shlex.join([*words, f"--config.seed={row.runs[0].seed}", "--workdir=runs/again"])
 
 
-def _begun(row: Row) -> bool:
+def _begun(row: ReportedRow) -> bool:
   return any(run.status.state != "waiting" for run in row.runs)
 
 
-def _progress(sweep: Sweep) -> str:
+def _progress(sweep: ReportedSweep) -> str:
   """How many runs are done, and on what."""
   states = Counter(run.status.state for run in sweep.runs)
   data = facts.all_data(sweep.rows)

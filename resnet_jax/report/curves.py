@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from resnet_jax.report.read import Run
+from resnet_jax.report.read import ReportedRun
 
 
 class Curve(NamedTuple):
@@ -16,7 +16,7 @@ class Curve(NamedTuple):
   high: list[float]
 
 
-def points(run: Run, split: str, key: str) -> list[tuple[int, float]]:
+def points(run: ReportedRun, split: str, key: str) -> list[tuple[int, float]]:
   """(step, value) of a run. What was measured in training is averaged from one test to the next:
   a row of few batches says little, and the curve would hide the others. What comes after the last
   test waits for the next, as at its step there would be no other seed.
@@ -36,7 +36,7 @@ def points(run: Run, split: str, key: str) -> list[tuple[int, float]]:
   return found
 
 
-def curve(runs: Iterable[Run], split: str, key: str) -> Curve:
+def curve(runs: Iterable[ReportedRun], split: str, key: str) -> Curve:
   """The median, the least and the most of the runs."""
   values: dict[int, list[float]] = {}
   for run in runs:

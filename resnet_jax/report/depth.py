@@ -12,7 +12,7 @@ from resnet_jax import paper
 from resnet_jax.config.settings import having
 from resnet_jax.report import figures, page
 from resnet_jax.report.facts import all_data
-from resnet_jax.report.read import Group, Row, Sweep
+from resnet_jax.report.read import Group, ReportedRow, ReportedSweep
 from resnet_jax.report.style import BASE, Style, numbered
 
 # What may differ between the nets of one line.
@@ -20,7 +20,7 @@ _DEPTH = tuple(key.removeprefix("model.") for key in having("depth"))
 Line = dict[int, list[float]]  # the final errors of all seeds, by depth
 
 
-def figure(sweep: Sweep, name: str, styles: dict[str, Style]) -> page.Figure | None:
+def figure(sweep: ReportedSweep, name: str, styles: dict[str, Style]) -> page.Figure | None:
   """None where no mapping has results at several depths."""
   lines = _lines(sweep)
   if not lines:
@@ -54,9 +54,9 @@ def figure(sweep: Sweep, name: str, styles: dict[str, Style]) -> page.Figure | N
     return figures.save(canvas, name, caption, alt)
 
 
-def _lines(sweep: Sweep) -> dict[str, Line]:
+def _lines(sweep: ReportedSweep) -> dict[str, Line]:
   """By label, the mappings that were trained at several depths."""
-  found: dict[Any, list[tuple[Group, Row]]] = {}
+  found: dict[Any, list[tuple[Group, ReportedRow]]] = {}
   for group in sweep.groups:
     for row in group.rows:
       if row.config is not None and row.done:
@@ -71,7 +71,7 @@ def _lines(sweep: Sweep) -> dict[str, Line]:
   return lines
 
 
-def _mapping(row: Row) -> tuple[tuple[str, Any], ...]:
+def _mapping(row: ReportedRow) -> tuple[tuple[str, Any], ...]:
   """All that makes the row, but its depth and what goes with it."""
   net = {key: value for key, value in paper.net(row.config.model).items() if key not in _DEPTH}
   others = {
@@ -83,7 +83,7 @@ def _mapping(row: Row) -> tuple[tuple[str, Any], ...]:
   return tuple(sorted((net | others | ({"unit": "single"} if single else {})).items()))
 
 
-def _label(mapping: dict[str, Any], members: Sequence[tuple[Group, Row]]) -> str:
+def _label(mapping: dict[str, Any], members: Sequence[tuple[Group, ReportedRow]]) -> str:
   """The name that all rows of the line or all their groups have, or else its settings."""
   for names in ({row.name for _, row in members}, {group.name for group, _ in members}):
     if len(names) == 1 and (name := names.pop()):

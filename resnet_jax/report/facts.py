@@ -9,11 +9,11 @@ import numpy as np
 
 from resnet_jax import paper
 from resnet_jax.report import paired
-from resnet_jax.report.read import Group, Row, Run, Sweep, Tested, flags
+from resnet_jax.report.read import Group, ReportedRow, ReportedRun, ReportedSweep, Tested, flags
 from resnet_jax.runs.headline import ERROR
 
 
-def measured_on(row: Row) -> str:
+def measured_on(row: ReportedRow) -> str:
   """The data set as the papers write it, with what was held out of it where that is not its test
   set; empty where none can be known.
   """
@@ -24,13 +24,13 @@ def measured_on(row: Row) -> str:
   return paper.DATA.get(data.name, data.name) + held_out
 
 
-def all_data(rows: Iterable[Row]) -> list[str]:
+def all_data(rows: Iterable[ReportedRow]) -> list[str]:
   """What the rows are measured on, each once."""
   return list(dict.fromkeys(filter(None, map(measured_on, rows))))
 
 
 @functools.cache
-def difference(row: Row, base: Row) -> paired.Difference | None:
+def difference(row: ReportedRow, base: ReportedRow) -> paired.Difference | None:
   """Of the row's mean headline to the base row's, over the seeds whose predictions both have."""
   if row is base:
     return None
@@ -59,19 +59,19 @@ def _alike(one: Tested, other: Tested) -> bool:
   return bool(np.all(unread | (one.labels == other.labels)))
 
 
-def failed(row: Row) -> bool:
+def failed(row: ReportedRow) -> bool:
   """Whether the paper would print "fail": a median test error over 20 % on CIFAR-10."""
   summary = paired.summarize(row.finals)
   judged = row.data == "cifar10" and row.headline == ERROR
   return judged and summary is not None and summary.median > paper.FAIL
 
 
-def published(row: Row) -> list[paper.Published]:
+def published(row: ReportedRow) -> list[paper.Published]:
   """What the papers have of the row's net; its own data set's numbers come first."""
   return [] if row.config is None else paper.find(row.config.model, row.data)
 
 
-def budget(row: Row) -> str:
+def budget(row: ReportedRow) -> str:
   """How long the row trains, and on what; empty before its first start."""
   if not (started := [run for run in row.runs if run.status.steps]):
     return ""
@@ -85,7 +85,7 @@ def budget(row: Row) -> str:
   )
 
 
-def trouble(row: Row) -> list[str]:
+def trouble(row: ReportedRow) -> list[str]:
   """What is to be said of the runs that are not done, but for those that wait."""
   said = {}
   for run in row.runs:
@@ -99,7 +99,9 @@ def trouble(row: Row) -> list[str]:
   return [f"seed {seed} {text}" for seed, text in said.items() if text]
 
 
-def number_line(sweep: Sweep, group: Group, row: Row, run: Run) -> dict[str, Any]:
+def number_line(
+  sweep: ReportedSweep, group: Group, row: ReportedRow, run: ReportedRun
+) -> dict[str, Any]:
   """A run as a line of numbers.csv; nothing in it differs between equal runs."""
   data, headline = run.result.get("data", {}), row.headline
   measured = [found for found in run.measured if found["split"] == "test"]
@@ -125,7 +127,7 @@ def number_line(sweep: Sweep, group: Group, row: Row, run: Run) -> dict[str, Any
   }
 
 
-def row_line(sweep: Sweep, group: Group, row: Row) -> dict[str, Any]:
+def row_line(sweep: ReportedSweep, group: Group, row: ReportedRow) -> dict[str, Any]:
   """A row as a line of rows.csv."""
   summary, name = paired.summarize(row.finals), row.headline.name
   compared = difference(row, group.base)
@@ -155,7 +157,9 @@ def row_line(sweep: Sweep, group: Group, row: Row) -> dict[str, Any]:
   return line
 
 
-def timing_line(sweep: Sweep, group: Group, row: Row, run: Run) -> dict[str, Any]:
+def timing_line(
+  sweep: ReportedSweep, group: Group, row: ReportedRow, run: ReportedRun
+) -> dict[str, Any]:
   """A run as a line of timing.csv: all that may differ between equal runs."""
   result = run.result
   device = result.get("device", {})

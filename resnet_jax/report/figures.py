@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from resnet_jax.report import page
 from resnet_jax.report.curves import Curve, curve, points
-from resnet_jax.report.read import Group, Row
+from resnet_jax.report.read import Group, ReportedRow
 from resnet_jax.report.style import BASE, Style
 from resnet_jax.runs.headline import Metric, named
 
@@ -64,7 +64,7 @@ def headlines(group: Group, name: str, styles: dict[str, Style]) -> page.Figure 
   metric = group.base.headline
   limit = scale(group) if is_error(metric) else math.inf
 
-  def scaled(axes: Axes, row: Row) -> None:
+  def scaled(axes: Axes, row: ReportedRow) -> None:
     axes.set_ylabel(metric.heading())
     if limit == math.inf:
       return
@@ -92,7 +92,7 @@ def losses(group: Group, name: str, styles: dict[str, Style]) -> page.Figure | N
   values = [y for run in runs for _, y in points(run, "train", "loss") if y > 0]
   low, high = (max(min(values), 1e-5), min(max(values), 10)) if values else (0.1, 10)
 
-  def scaled(axes: Axes, row: Row) -> None:
+  def scaled(axes: Axes, row: ReportedRow) -> None:
     del row
     axes.set_yscale("log")
     axes.set_ylim(low / 1.3, high * 1.3)
@@ -108,7 +108,7 @@ def losses(group: Group, name: str, styles: dict[str, Style]) -> page.Figure | N
   return _panels(group, name, styles, ("train",), "loss", scaled, caption)
 
 
-def _beyond(row: Row, limit: float) -> bool:
+def _beyond(row: ReportedRow, limit: float) -> bool:
   """Whether little or nothing of the row's end would be seen."""
   return (last_headline(row) or 0) > 0.8 * limit
 
@@ -154,7 +154,7 @@ def _panels(group, name, styles, splits, key, scaled, caption) -> page.Figure | 
     return save(canvas, name, caption, alt)
 
 
-def _draw(axes: Axes, row: Row, style: Style, splits: Sequence[str], key: str) -> None:
+def _draw(axes: Axes, row: ReportedRow, style: Style, splits: Sequence[str], key: str) -> None:
   """The median over the runs that did not diverge, and each that did up to its cross."""
   above = style != BASE
   sound = [run for run in row.runs if run.status.state != "diverged"]
@@ -185,7 +185,7 @@ def _band(axes: Axes, found: Curve, style: Style) -> None:
     axes.fill_between(found.steps, found.low, found.high, color=style.color, alpha=0.18, lw=0)
 
 
-def _title(axes: Axes, row: Row, style: Style, split: str, key: str) -> None:
+def _title(axes: Axes, row: ReportedRow, style: Style, split: str, key: str) -> None:
   """The row's name beside its line, and its last error: dark text, whatever the colour."""
   line = Line2D([], [], color=style.color, marker=style.marker, linestyle=_LINES[split])
   name = textwrap.fill(row.name, 40)
@@ -221,7 +221,7 @@ def _explain(canvas: Canvas, group: Group, splits: Sequence[str], entries: int) 
   canvas.legend(handles=handles, loc="outside upper left", ncols=entries)
 
 
-def last_headline(row: Row) -> float | None:
+def last_headline(row: ReportedRow) -> float | None:
   """The median headline of the runs that are done; while none is, of those under way."""
   name = row.headline.name
   lasts = [run.last("test", name) for run in row.runs if run.status.state != "diverged"]

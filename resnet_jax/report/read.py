@@ -26,12 +26,12 @@ class Tested(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Run:
+class ReportedRun:
   """One seed of a row."""
 
   seed: int
   status: status_lib.Status
-  measured: list[metrics.Row]  # by step, training before testing
+  measured: list[metrics.Measurement]  # by step, training before testing
   config: Any  # None: never started, and its base config is not here
   tested: Tested | None = None  # None until it is done
 
@@ -52,13 +52,13 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Row:
+class ReportedRow:
   """A row of a sweep, and its runs by seed."""
 
-  plan: plan_lib.Row
+  plan: plan_lib.PlannedRow
   base: str
   overrides: dict[str, Any]  # the sweep's and the row's, over the base
-  runs: tuple[Run, ...]
+  runs: tuple[ReportedRun, ...]
 
   @property
   def name(self) -> str:
@@ -66,7 +66,7 @@ class Row:
     return self.plan.name
 
   @property
-  def done(self) -> list[Run]:
+  def done(self) -> list[ReportedRun]:
     """The runs that are done."""
     return [run for run in self.runs if run.done]
 
@@ -105,16 +105,16 @@ class Group:
   """Rows that are compared with the first of them."""
 
   name: str
-  rows: tuple[Row, ...]
+  rows: tuple[ReportedRow, ...]
 
   @property
-  def base(self) -> Row:
+  def base(self) -> ReportedRow:
     """What the others are compared with."""
     return self.rows[0]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sweep:
+class ReportedSweep:
   """A sweep with all that is known of its runs."""
 
   name: str
@@ -122,12 +122,12 @@ class Sweep:
   groups: tuple[Group, ...]
 
   @property
-  def rows(self) -> list[Row]:
+  def rows(self) -> list[ReportedRow]:
     """Of all groups."""
     return [row for group in self.groups for row in group.rows]
 
   @property
-  def runs(self) -> list[Run]:
+  def runs(self) -> list[ReportedRun]:
     """Of all rows."""
     return [run for row in self.rows for run in row.runs]
 
@@ -135,7 +135,7 @@ class Sweep:
 _Place = tuple[pathlib.Path, plan_lib.Plan]
 
 
-def read(folders: Iterable[pathlib.Path]) -> list[Sweep]:
+def read(folders: Iterable[pathlib.Path]) -> list[ReportedSweep]:
   """The sweeps in `folders`, in that order; folders of one sweep are merged.
 
   Raises:
@@ -148,7 +148,7 @@ def read(folders: Iterable[pathlib.Path]) -> list[Sweep]:
   return [_merge(same) for same in places.values()]
 
 
-def select(sweeps: Sequence[Sweep], groups: Sequence[str]) -> list[Sweep]:
+def select(sweeps: Sequence[ReportedSweep], groups: Sequence[str]) -> list[ReportedSweep]:
   """Of the sweeps, only these groups of rows; all of them where none is named.
 
   Raises:
@@ -164,11 +164,11 @@ def select(sweeps: Sequence[Sweep], groups: Sequence[str]) -> list[Sweep]:
   return [sweep for sweep in chosen if sweep.groups]
 
 
-def _merge(places: list[_Place]) -> Sweep:
+def _merge(places: list[_Place]) -> ReportedSweep:
   """One sweep from all folders that hold some of its runs."""
   _refuse_others(places)
-  found: dict[str, dict[int, Run]] = {}
-  rows: dict[str, plan_lib.Row] = {}
+  found: dict[str, dict[int, ReportedRun]] = {}
+  rows: dict[str, plan_lib.PlannedRow] = {}
   for folder, plan in places:
     for planned in plan.runs(folder):
       rows.setdefault(planned.row.title, planned.row)
@@ -177,12 +177,12 @@ def _merge(places: list[_Place]) -> Sweep:
       if planned.seed not in seeds or _progress(run) > _progress(seeds[planned.seed]):
         seeds[planned.seed] = run
   plan = places[0][1]
-  groups: dict[str, list[Row]] = {}
+  groups: dict[str, list[ReportedRow]] = {}
   for title, row in rows.items():
     runs = tuple(run for _, run in sorted(found[title].items()))
     overrides = {**plan.settings, **row.overrides}
-    groups.setdefault(row.group, []).append(Row(row, plan.base, overrides, runs))
-  return Sweep(
+    groups.setdefault(row.group, []).append(ReportedRow(row, plan.base, overrides, runs))
+  return ReportedSweep(
     plan.name, plan.title, tuple(Group(name, tuple(rows)) for name, rows in groups.items())
   )
 
@@ -206,12 +206,12 @@ def flags(overrides) -> list[str]:
   return [f"--config.{key}={value}" for key, value in overrides.items()]
 
 
-def _progress(run: Run) -> tuple[bool, bool, int, bool]:
+def _progress(run: ReportedRun) -> tuple[bool, bool, int, bool]:
   state = run.status.state
   return (state == "done", state == "diverged", run.status.step, state != "waiting")
 
 
-def _read_run(planned: plan_lib.Run, plan: plan_lib.Plan) -> Run:
+def _read_run(planned: plan_lib.PlannedRun, plan: plan_lib.Plan) -> ReportedRun:
   status = status_lib.read(planned)
   # Where the folder stands, on whatever machine, is no part of what was found.
   place = r"\S*" + re.escape(f"{planned.row.slug}/seed{planned.seed}")
@@ -225,7 +225,7 @@ def _read_run(planned: plan_lib.Run, plan: plan_lib.Plan) -> Run:
   rows = metrics.read_rows(planned.workdir)
   rows.sort(key=lambda row: (row["step"], row["split"] == "test"))
   tested = _read_tested(planned.workdir, status.result or {}) if status.state == "done" else None
-  return Run(planned.seed, status, rows, config, tested)
+  return ReportedRun(planned.seed, status, rows, config, tested)
 
 
 def _read_tested(workdir: pathlib.Path, result: dict[str, Any]) -> Tested | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from resnet_jax.report.read import Sweep
+from resnet_jax.report.read import ReportedSweep
 
 # Okabe and Ito's colours but yellow, which white paper swallows, then three of Tol's. There are
 # seven markers and nine colours, so 63 rows differ, and rows of like colours do so in grey too.
@@ -29,7 +29,7 @@ class Style(NamedTuple):
 BASE = Style("#262626", "")
 
 
-def styles(sweeps: Iterable[Sweep]) -> dict[str, Style]:
+def styles(sweeps: Iterable[ReportedSweep]) -> dict[str, Style]:
   """By the name of a row; dark grey for rows that are the base wherever they appear."""
   groups = [group for sweep in sweeps for group in sweep.groups]
   names = dict.fromkeys(row.name for group in groups for row in group.rows)

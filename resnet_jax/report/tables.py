@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from resnet_jax import paper
 from resnet_jax.report import facts, paired
 from resnet_jax.report.page import Cell, Column, Table
-from resnet_jax.report.read import Group, Row, Sweep, flags
+from resnet_jax.report.read import Group, ReportedRow, ReportedSweep, flags
 from resnet_jax.report.style import Style
 
 ONE_SEED = "†"
@@ -56,7 +56,7 @@ def _name(name: str, style: Style, note: str = "") -> Cell:
   return Cell(name, note, style.color, style.glyph)
 
 
-def _ours(row: Row) -> list[Cell]:
+def _ours(row: ReportedRow) -> list[Cell]:
   """Median, mean and deviation, seeds, and the training error and loss at the end."""
   seeds = Cell(f"{len(row.done)} of {len(row.runs)}")
   metric, summary = row.headline, paired.summarize(row.finals)
@@ -79,7 +79,7 @@ def _ours(row: Row) -> list[Cell]:
   ]
 
 
-def _difference(row: Row, base: Row) -> tuple[Cell, Cell]:
+def _difference(row: ReportedRow, base: ReportedRow) -> tuple[Cell, Cell]:
   found = facts.difference(row, base)
   if found is None:
     return Cell("base" if row is base else ""), Cell("")
@@ -128,7 +128,7 @@ def _caption(group: Group, budgets: Sequence[str], published_on: Sequence[str]) 
   return " ".join(parts)
 
 
-def overrides(sweep: Sweep, styles: Mapping[str, Style]) -> Table:
+def overrides(sweep: ReportedSweep, styles: Mapping[str, Style]) -> Table:
   """What makes each row, as flags of `resnet_jax.main`."""
   columns = [
     Column("row", numeric=False),
@@ -149,7 +149,7 @@ def overrides(sweep: Sweep, styles: Mapping[str, Style]) -> Table:
   return Table(f"What each row sets over {base}; --config.seed sets the seed.", columns, rows)
 
 
-def timing(sweep: Sweep, styles: Mapping[str, Style]) -> Table:
+def timing(sweep: ReportedSweep, styles: Mapping[str, Style]) -> Table:
   """Time and memory of the runs of each row, and the code that made them."""
   columns = [
     Column("row", numeric=False),
@@ -167,7 +167,7 @@ def timing(sweep: Sweep, styles: Mapping[str, Style]) -> Table:
   return Table(caption, columns, rows)
 
 
-def _timing(row: Row) -> list[Cell]:
+def _timing(row: ReportedRow) -> list[Cell]:
   seconds = paired.summarize(row.values("seconds"))
   memory = paired.summarize(
     [peak for run in row.done if (peak := run.result.get("peak_memory_bytes"))]

@@ -10,10 +10,10 @@ from typing import Any
 from resnet_jax.report import facts, html, markdown
 from resnet_jax.report.build import build
 from resnet_jax.report.page import Figure, Section
-from resnet_jax.report.read import Sweep
+from resnet_jax.report.read import ReportedSweep
 
 
-def write(sweeps: Sequence[Sweep], folder: pathlib.Path) -> pathlib.Path:
+def write(sweeps: Sequence[ReportedSweep], folder: pathlib.Path) -> pathlib.Path:
   """Writes the report and returns the page. Nothing is written before all of it is made."""
   page = build(sweeps)
   files = {f"figures/{figure.name}.svg": figure.svg for figure in _figures(page)}

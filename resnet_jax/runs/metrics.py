@@ -14,17 +14,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
-Row = dict[str, Any]
+Measurement = dict[str, Any]
 
 
-def read_rows(workdir: pathlib.Path) -> list[Row]:
+def read_rows(workdir: pathlib.Path) -> list[Measurement]:
   """The rows of the run in `workdir`, up to the first line that is not whole."""
   return _read(pathlib.Path(workdir) / "metrics.jsonl")[0]
 
 
-def _read(path: pathlib.Path, last: float = math.inf) -> tuple[list[Row], int]:
+def _read(path: pathlib.Path, last: float = math.inf) -> tuple[list[Measurement], int]:
   """The whole rows at the start of the file, up to step `last`, and how many bytes they take."""
-  rows: list[Row] = []
+  rows: list[Measurement] = []
   good = 0
   if not path.is_file():
     return rows, good
@@ -89,7 +89,7 @@ class MetricsLog:
     """Whether there is a row of that step and split."""
     return (step, split) in self._rows
 
-  def write(self, row: Row) -> None:
+  def write(self, row: Measurement) -> None:
     """Adds a row, unless one of its step and split is there.
 
     Raises:
@@ -202,7 +202,7 @@ class _Events:
     self._folder = folder
     self._writer: Any = None
 
-  def write(self, row: Row) -> None:
+  def write(self, row: Measurement) -> None:
     """Adds the row's values as `train/loss`, `test/error`, ...
 
     Raises:
@@ -229,5 +229,5 @@ class _Events:
     return EventsWriter(str(self._folder / "events"), f".{number}")
 
 
-def _facts(row: Row) -> Row:
+def _facts(row: Measurement) -> Measurement:
   return {key: value for key, value in row.items() if key != "timing"}

@@ -50,7 +50,9 @@ class Position:
   identity: str = ""  # of the run, see `workdir.identity`; "" in checkpoints of older versions
   seed: int | None = None  # the run's, for messages
   classes: list[str] | None = None  # in the order of the logits; None: their names are not known
-  rows: list[metrics.Row] = dataclasses.field(default_factory=list)  # since the last checkpoint
+  rows: list[metrics.Measurement] = dataclasses.field(
+    default_factory=list
+  )  # since the last checkpoint
 
 
 def from_saved(saved: dict[str, Any]) -> Position:
@@ -80,7 +82,7 @@ class Record:
     self._folder = os.stat(path)
     self.log = metrics.MetricsLog(path, self._check)
     self.checkpoints = Checkpoints(path, progress.message, self._check)
-    self._unsaved: list[metrics.Row] = []  # rows that no checkpoint holds
+    self._unsaved: list[metrics.Measurement] = []  # rows that no checkpoint holds
     self._sent: tuple[int | None, int] = (None, 0)  # the last save's step, how many of them it has
     self.retry_at = self.draw_at = 0.0
     self.started = time.monotonic()  # less the seconds of earlier starts
@@ -153,7 +155,7 @@ class Record:
     if lost := metrics.lost_rows(self.log, due, last):
       self.progress.message(f"rows of metrics.jsonl are lost: {lost}")
 
-  def write(self, row: metrics.Row) -> None:
+  def write(self, row: metrics.Measurement) -> None:
     """Adds a row to the metrics, with the seconds of training so far."""
     timing = {"seconds": time.monotonic() - self.started} | row["timing"]
     row = row | {"timing": timing}
@@ -242,7 +244,7 @@ class Record:
 class Nothing:
   """What the other processes keep: every method that they call, and it does nothing."""
 
-  def write(self, row: metrics.Row) -> None:
+  def write(self, row: metrics.Measurement) -> None:
     """No row."""
 
   def retry(self, state: Any, position: Position) -> None:

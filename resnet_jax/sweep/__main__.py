@@ -23,7 +23,7 @@ from resnet_jax.errors import UserError
 from resnet_jax.runs import workdir
 from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.sweep.devices import Slot
-from resnet_jax.sweep.plan import Run
+from resnet_jax.sweep.plan import PlannedRun
 from resnet_jax.training import compilation
 
 EXIT_FAILED = 2
@@ -38,7 +38,7 @@ _JOBS = flags.DEFINE_integer(
 )
 _SEEDS = flags.DEFINE_integer("seeds", None, "Seeds of each row; by default the file's.", 1)
 _GROUPS = flags.DEFINE_multi_string(
-  "group", [], "Run and show only this group of rows, as ResNet-110; may be given again."
+  "group", [], "PlannedRun and show only this group of rows, as ResNet-110; may be given again."
 )
 _LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Where the runs go.")
 _SLURM = flags.DEFINE_string(
@@ -117,7 +117,7 @@ def _sweep(shared: dict[str, Any]) -> None:
       _run(list(configs), slots, folder)
 
 
-def _select(configs: dict[Run, Any]) -> dict[Run, Any]:
+def _select(configs: dict[PlannedRun, Any]) -> dict[PlannedRun, Any]:
   """The runs of the groups and the share that the flags ask for."""
   plan_lib.check_groups(_GROUPS.value, {run.row.group for run in configs})
   match = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
@@ -133,7 +133,7 @@ def _select(configs: dict[Run, Any]) -> dict[Run, Any]:
   return {run: configs[run] for run in shared}
 
 
-def _run(runs: Sequence[Run], slots: Sequence[Slot], folder: pathlib.Path) -> None:
+def _run(runs: Sequence[PlannedRun], slots: Sequence[Slot], folder: pathlib.Path) -> None:
   """Runs all on this machine, and writes the page; of some groups, a page of these."""
   from resnet_jax.report.make import make
   from resnet_jax.sweep import local
@@ -148,7 +148,7 @@ def _run(runs: Sequence[Run], slots: Sequence[Slot], folder: pathlib.Path) -> No
     sys.exit(EXIT_FAILED)
 
 
-def _submit(runs: Sequence[Run], folder: pathlib.Path) -> None:
+def _submit(runs: Sequence[PlannedRun], folder: pathlib.Path) -> None:
   """Hands what neither is finished nor runs to SLURM."""
   from resnet_jax.sweep import slurm, status
 

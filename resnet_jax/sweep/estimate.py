@@ -9,7 +9,7 @@ import ml_collections
 
 from resnet_jax import describe
 from resnet_jax.runs.progress import clock
-from resnet_jax.sweep.plan import Run
+from resnet_jax.sweep.plan import PlannedRun
 from resnet_jax.training import feed, setup, steps
 
 STEPS = 10  # timed at most, after the first
@@ -53,7 +53,7 @@ def seconds(config: ml_collections.ConfigDict, multiply_adds: int, rate: Rate) -
   return rate.start + images * multiply_adds * rate.multiply_add
 
 
-def to_text(configs: Mapping[Run, ml_collections.ConfigDict], jobs: int) -> str:
+def to_text(configs: Mapping[PlannedRun, ml_collections.ConfigDict], jobs: int) -> str:
   """The rows of these runs as a table, and the time of all of them, so many at a time."""
   from rich.console import Console
   from rich.table import Table

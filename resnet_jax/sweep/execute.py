@@ -11,14 +11,14 @@ from resnet_jax.errors import EXIT_PREEMPTED
 from resnet_jax.runs import metrics
 from resnet_jax.sweep import status
 from resnet_jax.sweep.devices import Slot
-from resnet_jax.sweep.plan import Run
+from resnet_jax.sweep.plan import PlannedRun
 
 # The latter of a run that was asked to stop while Python was starting.
 STOPPED = (EXIT_PREEMPTED, -signal.SIGTERM)
 KEPT = 2000  # characters at the end of a log, in which the reason is looked for
 
 
-def start(run: Run, slot: Slot) -> subprocess.Popen:
+def start(run: PlannedRun, slot: Slot) -> subprocess.Popen:
   """Starts the run, or goes on with it, on these devices.
 
   It does not belong to our terminal: who started it passes signals on.
@@ -40,7 +40,7 @@ def start(run: Run, slot: Slot) -> subprocess.Popen:
   return process
 
 
-def settle(run: Run, code: int, log: pathlib.Path | None = None) -> None:
+def settle(run: PlannedRun, code: int, log: pathlib.Path | None = None) -> None:
   """Records why a run whose process ended with this exit code failed, where it did.
 
   `log` has what the process printed, where that is not in the run's own.

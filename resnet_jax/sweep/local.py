@@ -10,9 +10,9 @@ from resnet_jax.distributed.preemption import StopRequest
 from resnet_jax.errors import Preempted
 from resnet_jax.sweep import execute, status
 from resnet_jax.sweep.devices import Slot
-from resnet_jax.sweep.plan import Run
+from resnet_jax.sweep.plan import PlannedRun
 from resnet_jax.sweep.status import Status
-from resnet_jax.sweep.table import Table
+from resnet_jax.sweep.table import Screen
 
 POLL_SECONDS = 1.0
 
@@ -20,12 +20,12 @@ POLL_SECONDS = 1.0
 class Job(NamedTuple):
   """A run that this process has started, and with it all runs of the same command."""
 
-  run: Run
+  run: PlannedRun
   process: subprocess.Popen
   slot: Slot
 
 
-def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
+def run_all(runs: Sequence[PlannedRun], slots: Sequence[Slot]) -> dict[PlannedRun, Status]:
   """Runs all that are not finished, at most one a slot at a time; returns how they ended.
 
   A run that fails leaves the others alone. One that another process is in, such as that of a
@@ -36,7 +36,7 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
   """
   ended: set[tuple[str, ...]] = set()  # commands
   free, jobs = list(slots), list[Job]()
-  with StopRequest() as stop, Table(runs) as table:
+  with StopRequest() as stop, Screen(runs) as table:
     try:
       while not stop.received:
         for job in [job for job in jobs if job.process.poll() is not None]:
@@ -66,18 +66,18 @@ def run_all(runs: Sequence[Run], slots: Sequence[Slot]) -> dict[Run, Status]:
   raise Preempted(f"stopped by {stop.received}; the same command goes on")
 
 
-def _settle(job: Job, runs: Sequence[Run]) -> None:
+def _settle(job: Job, runs: Sequence[PlannedRun]) -> None:
   """Records why the runs of a job that has ended failed, where they did."""
   for run in _same(job.run.command, runs):
     execute.settle(run, job.process.wait(), job.run.log)
 
 
-def _same(command: tuple[str, ...], runs: Sequence[Run]) -> list[Run]:
+def _same(command: tuple[str, ...], runs: Sequence[PlannedRun]) -> list[PlannedRun]:
   """The runs that the command trains."""
   return [run for run in runs if run.command == command]
 
 
-def _stop(jobs: list[Job], runs: Sequence[Run], table: Table) -> None:
+def _stop(jobs: list[Job], runs: Sequence[PlannedRun], table: Screen) -> None:
   """Lets the runs save and leave."""
   if jobs:
     count = sum(len(_same(job.run.command, runs)) for job in jobs)

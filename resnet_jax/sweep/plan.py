@@ -27,7 +27,7 @@ OURS = ("logs", "report", "sweep.json")  # in a sweep's folder, beside the rows
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class PlannedRow:
   """A row whose names and seeds are settled; `slug` is its folder."""
 
   name: str
@@ -43,10 +43,10 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class PlannedRun:
   """One seed of one row."""
 
-  row: Row
+  row: PlannedRow
   seed: int
   workdir: pathlib.Path
   command: tuple[str, ...]  # arguments of the interpreter; runs of one command are one process
@@ -71,22 +71,24 @@ class Plan:
   title: str
   base: str  # a config, as --config takes it
   settings: Mapping[str, Any]
-  rows: tuple[Row, ...]
+  rows: tuple[PlannedRow, ...]
   strict: bool = False  # began when a row that sets what nothing reads was refused
 
-  def runs(self, folder: pathlib.Path) -> list[Run]:
+  def runs(self, folder: pathlib.Path) -> list[PlannedRun]:
     """The runs in the order to start them: the first seed of all rows, then the second."""
     return [self._run(folder, row, seed) for seed, row in sorted(self._seeds(), key=lambda s: s[0])]
 
-  def _seeds(self) -> Iterator[tuple[int, Row]]:
+  def _seeds(self) -> Iterator[tuple[int, PlannedRow]]:
     return ((seed, row) for row in self.rows for seed in row.seeds)
 
-  def _run(self, folder: pathlib.Path, row: Row, seed: int) -> Run:
+  def _run(self, folder: pathlib.Path, row: PlannedRow, seed: int) -> PlannedRun:
     place = folder / row.slug / f"seed{seed}"
     log = folder / "logs" / f"{row.slug}-seed{seed}.txt"
-    return Run(row, seed, place, self._command(row, seed, place), log)
+    return PlannedRun(row, seed, place, self._command(row, seed, place), log)
 
-  def _command(self, row: Row, seed: int, place: pathlib.Path, *more: str) -> tuple[str, ...]:
+  def _command(
+    self, row: PlannedRow, seed: int, place: pathlib.Path, *more: str
+  ) -> tuple[str, ...]:
     values = {**self.settings, **row.overrides, "seed": seed}
     settings = (f"--config.{key}={value}" for key, value in values.items())
     return (
@@ -96,13 +98,13 @@ class Plan:
       *more,
     )
 
-  def together(self, run: Run) -> Run:
+  def together(self, run: PlannedRun) -> PlannedRun:
     """The run, of one command that trains all seeds of its row."""
     seeds = run.row.seeds
     command = self._command(run.row, seeds[0], run.workdir.parent, f"--seeds={len(seeds)}")
     return dataclasses.replace(run, command=command)
 
-  def config(self, run: Run) -> ml_collections.ConfigDict:
+  def config(self, run: PlannedRun) -> ml_collections.ConfigDict:
     """The config of a run.
 
     Raises:
@@ -195,16 +197,16 @@ def _call(spec: str) -> tuple[types.ModuleType, rows.Sweep]:
   return module, sweep
 
 
-def _settle(row: rows.Row, seeds: int) -> Row:
+def _settle(row: rows.Row, seeds: int) -> PlannedRow:
   if not isinstance(seeds, int) or seeds < 1:
     raise UserError(f"the row {row.name!r} has seeds={seeds!r}; write a number of 1 or more")
   slug = re.sub(r"[^a-z0-9.=-]+", "-", f"{row.group} {row.name}".lower()).strip("-.")
   if slug in ("", *OURS):
     raise UserError(f"a row cannot be called {row.name!r}: it would have no folder of its own")
-  return Row(row.name, row.group, slug, dict(row.overrides), tuple(range(seeds)))
+  return PlannedRow(row.name, row.group, slug, dict(row.overrides), tuple(range(seeds)))
 
 
-def _refuse_twice(named: tuple[Row, ...]) -> None:
+def _refuse_twice(named: tuple[PlannedRow, ...]) -> None:
   titles: dict[str, str] = {}
   for row in named:
     if row.slug in titles:
@@ -218,7 +220,7 @@ def _refuse_twice(named: tuple[Row, ...]) -> None:
     titles[row.slug] = row.title
 
 
-def check(plan: Plan, folder: pathlib.Path) -> dict[Run, ml_collections.ConfigDict]:
+def check(plan: Plan, folder: pathlib.Path) -> dict[PlannedRun, ml_collections.ConfigDict]:
   """The config of every run; whatever can be refused is, before any starts.
 
   Raises:
@@ -277,7 +279,7 @@ def save(plan: Plan, folder: pathlib.Path) -> None:
   metrics.write_json(folder / "sweep.json", dataclasses.asdict(plan))
 
 
-def _with_seeds(row: Row, had: Mapping[str, tuple[int, ...]]) -> Row:
+def _with_seeds(row: PlannedRow, had: Mapping[str, tuple[int, ...]]) -> PlannedRow:
   return dataclasses.replace(row, seeds=max(row.seeds, had.get(row.title, ()), key=len))
 
 
@@ -290,7 +292,9 @@ def load(folder: pathlib.Path) -> Plan:
   path = folder / "sweep.json"
   try:
     found = json.loads(path.read_text())
-    found["rows"] = tuple(Row(**row | {"seeds": tuple(row["seeds"])}) for row in found["rows"])
+    found["rows"] = tuple(
+      PlannedRow(**row | {"seeds": tuple(row["seeds"])}) for row in found["rows"]
+    )
     return Plan(**found)
   except OSError:
     raise UserError(f"--workdir={folder} holds no sweep: {path.name} is not there") from None

@@ -24,7 +24,7 @@ from typing import Any
 from resnet_jax.errors import UserError, unknown
 from resnet_jax.sweep import execute
 from resnet_jax.sweep.devices import Slot
-from resnet_jax.sweep.plan import Run
+from resnet_jax.sweep.plan import PlannedRun
 
 DEFAULTS = {"timeout_min": 60}  # a run that takes longer is requeued
 TIMEOUTS = 100  # so often; without an end a run that never reaches a step would go on for ever
@@ -37,7 +37,7 @@ OURS |= {"tasks_per_node", "time", "use_srun"}
 class Job:
   """What one job of the array does."""
 
-  run: Run
+  run: PlannedRun
   process: subprocess.Popen | None = None
 
   def __call__(self) -> None:
@@ -92,7 +92,7 @@ def _value(text: str) -> Any:
 
 
 def submit(
-  runs: Sequence[Run], folder: pathlib.Path, settings: Mapping[str, Any], jobs: int | None
+  runs: Sequence[PlannedRun], folder: pathlib.Path, settings: Mapping[str, Any], jobs: int | None
 ) -> str | None:
   """Submits the runs that no job in SLURM's queue is for, and says so.
 

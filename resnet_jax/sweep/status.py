@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from resnet_jax import config as config_lib
 from resnet_jax.errors import UserError
 from resnet_jax.runs import metrics
-from resnet_jax.sweep.plan import Run
+from resnet_jax.sweep.plan import PlannedRun
 
 FINISHED = ("done", "diverged")
 
@@ -28,7 +28,7 @@ class Status(NamedTuple):
     return self.state in FINISHED
 
 
-def read(run: Run) -> Status:
+def read(run: PlannedRun) -> Status:
   """The status of a run.
 
   Raises:
@@ -47,7 +47,7 @@ def read(run: Run) -> Status:
   return Status("stopped" if step else "waiting", step, steps, result=result)
 
 
-def _steps(run: Run, result: dict[str, Any]) -> int:
+def _steps(run: PlannedRun, result: dict[str, Any]) -> int:
   """The length of the whole run."""
   try:
     config = config_lib.stored(result["config"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from resnet_jax.runs.headline import of_result, tested
 from resnet_jax.runs.progress import best_effort_console
-from resnet_jax.sweep.plan import Run
+from resnet_jax.sweep.plan import PlannedRun
 from resnet_jax.sweep.status import Status
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "diverged": "yellow"}
@@ -22,16 +22,16 @@ def cell(status: Status) -> str:
   return status.state
 
 
-class Table:
+class Screen:
   """All runs, a row of the sweep in a line; messages stay above."""
 
-  def __init__(self, runs: Sequence[Run], console: Any = None):
+  def __init__(self, runs: Sequence[PlannedRun], console: Any = None):
     self.runs = runs
     self.console = console or best_effort_console()
     self._live: Any = None
-    self._said: dict[Run, str] = {}
+    self._said: dict[PlannedRun, str] = {}
 
-  def __enter__(self) -> "Table":
+  def __enter__(self) -> "Screen":
     if self.console.is_terminal:
       from rich.live import Live
 
@@ -47,7 +47,7 @@ class Table:
     """Prints a line that stays."""
     self.console.print(text, markup=False)
 
-  def update(self, found: Mapping[Run, Status]) -> None:
+  def update(self, found: Mapping[PlannedRun, Status]) -> None:
     """Shows how far each run is; without a terminal, a line where one has changed its state."""
     if self._live:
       self._live.update(self._render(found), refresh=True)
@@ -61,7 +61,7 @@ class Table:
         self.message(f"{_count(found)}  {run.name}: {status.state}{result}{reason}")
       self._said[run] = status.state
 
-  def _render(self, found: Mapping[Run, Status]):
+  def _render(self, found: Mapping[PlannedRun, Status]):
     from rich.table import Table as Grid
     from rich.text import Text
 
@@ -82,11 +82,11 @@ class Table:
     return grid
 
 
-def _count(found: Mapping[Run, Status]) -> str:
+def _count(found: Mapping[PlannedRun, Status]) -> str:
   return f"[{sum(status.finished for status in found.values())}/{len(found)}]"
 
 
-def _caption(found: Mapping[Run, Status]) -> str:
+def _caption(found: Mapping[PlannedRun, Status]) -> str:
   states = [status.state for status in found.values()]
   counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
   failed = [f"{run.name}: {s.reason}" for run, s in found.items() if s.state == "failed"]

@@ -26,7 +26,7 @@ def save(
   for key, overrides in rows.items():
     group, row = key if isinstance(key, tuple) else ("", key)
     slug = f"{group} {row}".strip().replace(" ", "-").lower()
-    planned.append(plan_lib.Row(row, group, slug, overrides, tuple(range(seeds))))
+    planned.append(plan_lib.PlannedRow(row, group, slug, overrides, tuple(range(seeds))))
   plan = plan_lib.Plan(name, f"The sweep {name}", base, {}, tuple(planned))
   plan_lib.save(plan, folder)
   return plan

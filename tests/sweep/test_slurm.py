@@ -49,7 +49,7 @@ def cluster(tmp_path, tmp_path_factory, repository, monkeypatch):
 
 
 def sweep(folder, rows=1, seeds=1, **more):
-  named = [plan.Row(f"row{n}", "", f"row{n}", {}, tuple(range(seeds))) for n in range(rows)]
+  named = [plan.PlannedRow(f"row{n}", "", f"row{n}", {}, tuple(range(seeds))) for n in range(rows)]
   base = "configs/resnet.py:depth=8,digits"
   return plan.Plan("sweep", "sweep", base, {**TINY, **more}, tuple(named)).runs(folder)
 

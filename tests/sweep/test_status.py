@@ -14,7 +14,7 @@ from resnet_jax.sweep.devices import Slot
 @pytest.fixture
 def run(tmp_path):
   """A run of 100 steps in an empty folder."""
-  row = plan.Row("a", "", "a", {}, (0,))
+  row = plan.PlannedRow("a", "", "a", {}, (0,))
   return plan.Plan("mine", "Mine", "", {}, (row,)).runs(tmp_path)[0]
 
 

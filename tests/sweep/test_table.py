@@ -6,12 +6,16 @@ import pathlib
 import pytest
 from rich.console import Console
 
-from resnet_jax.sweep.plan import Plan, Row
+from resnet_jax.sweep.plan import Plan, PlannedRow
 from resnet_jax.sweep.status import Status
-from resnet_jax.sweep.table import Table
+from resnet_jax.sweep.table import Screen
 
 RUNS = Plan(
-  "mine", "Mine", "", {}, (Row("a", "g", "g-a", {}, (0, 1, 2)), Row("b", "g", "g-b", {}, (0,)))
+  "mine",
+  "Mine",
+  "",
+  {},
+  (PlannedRow("a", "g", "g-a", {}, (0, 1, 2)), PlannedRow("b", "g", "g-b", {}, (0,))),
 ).runs(pathlib.Path("w"))
 DONE = Status("done", 100, 100, result={"test_error": 7.5})
 FOUND = dict(
@@ -34,7 +38,7 @@ def show():
 
   def show(*states, terminal):
     out = io.StringIO()
-    with Table(RUNS, Console(file=out, force_terminal=terminal, width=80)) as table:
+    with Screen(RUNS, Console(file=out, force_terminal=terminal, width=80)) as table:
       for found in states:
         table.update(found)
     return out.getvalue()
