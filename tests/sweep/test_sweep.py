@@ -26,10 +26,10 @@ def get_sweep(data="digits"):
   return Sweep(f"configs/resnet.py:depth=8,{data}", rows, seeds=2)
 '''.replace("ROWS", ROWS)
 SETTINGS = {
-  "train.steps": 200,
-  "train.log_every": 10,
-  "train.eval_every": 50,
-  "train.checkpoint_every": 20,
+  "train.steps": 80,
+  "train.log_every": 4,
+  "train.eval_every": 20,
+  "train.checkpoint_every": 8,
 }
 SHORT = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
 
@@ -137,7 +137,7 @@ def test_a_row_that_diverges_is_a_result_and_one_that_fails_leaves_the_others(tm
   rows = 'row("huge", {"data.batch_size": 2_000_000}), '
   rows += 'row("wild", {"optim.warmup_learning_rate": 1e30})'
   (tmp_path / "odd.py").write_text(SWEEP.replace('row("conv", {"model.shortcut": "conv"})', rows))
-  flags = ["--jobs=2", "--seeds=1", "--config.train.steps=60"]
+  flags = ["--jobs=2", "--seeds=1", "--config.train.steps=24"]
   code, output = finish(sweep(tmp_path / "w", *flags, config=tmp_path / "odd.py"))
   assert code == 2, output
   assert "original, seed 0: done, test error" in output
@@ -152,7 +152,7 @@ def test_a_row_that_diverges_is_a_result_and_one_that_fails_leaves_the_others(tm
 @pytest.mark.slow
 def test_shares_of_the_runs_merge_into_the_page_of_all(tmp_path, sweep):
   for folder, flags in {"a": ["--shard=1/2"], "b": ["--shard=2/2"], "all": []}.items():
-    code, output = finish(sweep(tmp_path / folder, *flags, "--config.train.steps=60"))
+    code, output = finish(sweep(tmp_path / folder, *flags, "--config.train.steps=24"))
     assert code == 0, output
   assert len(list((tmp_path / "a").rglob("result.json"))) == 2
   write(read([tmp_path / "a", tmp_path / "b"]), tmp_path / "merged")
