@@ -44,16 +44,23 @@ class Run(NamedTuple):
     return self.learner.model
 
   def __call__(self, images: Any) -> Any:
-    """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes].
+    """uint8 images [N, H, W, C], as the data set has them -> logits [N, classes], or whatever else
+    the task's head makes of them.
 
     Raises:
       UserError: the weights are a backbone's.
     """
-    self.require_classifier()
+    if self.config.task.name == "classification":
+      self.require_classifier()
     return self.model.apply(self.variables, self.normalize(images))
 
   def require_classifier(self) -> None:
-    """Raises a UserError where the weights came without a classifier."""
+    """Raises a UserError where the network does not classify."""
+    if self.config.task.name != "classification":
+      raise UserError(
+        f"the network was trained for config.task.name={self.config.task.name!r} and gives no "
+        "logits of classes"
+      )
     if not self.info.classes:
       raise UserError(
         "the weights hold no classifier and give no logits; resnet_jax.features and "

@@ -141,6 +141,10 @@ def check(config: Any) -> None:
     expected |= {"projection": ("A", "B"), "unit": ("basic",)}
   else:
     expected |= {"projection": ("B",)}
+  if config.task.name != "classification":
+    raise UserError(
+      f"config.task.name={config.task.name!r}: weights files hold networks of classification"
+    )
   for key, values in expected.items():
     if model[key] not in values:
       raise UserError(

@@ -36,10 +36,12 @@ class PerExample:
     """See `Collector`.
 
     Raises:
-      UserError: an example came before: this task has no use for several views of one.
+      UserError: an example came before, as another view of it or from another network.
     """
     if self._seen[numbers].any():
-      raise UserError("this task is tested on one view of each example; leave --test at single")
+      raise UserError(
+        "this task averages nothing over views or networks; test one run, with --test=single"
+      )
     self._seen[numbers] = True
     for name, values in entries.items():
       if name not in self._rows:
