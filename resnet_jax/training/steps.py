@@ -142,7 +142,8 @@ def dispatch(learner: Learner, most: int) -> Callable[[TrainState, Examples, jax
 def batch_statistics(learner: Learner, variables: Any, batch: Batch) -> Any:
   """The statistics of every BN over one batch in training mode, as a tree like `batch_stats`."""
   images = learner.task.normalize(learner.spread(batch)).images
-  config = ml_collections.ConfigDict(learner.model.config)
+  # By way of plain dictionaries: else the groups would be those of the config given to the model.
+  config = ml_collections.ConfigDict(learner.model.config.to_dict())
   config.norm.decay, config.norm.frozen = 0.0, False  # what is kept of each batch is its own
   model = learner.model.clone(config=ml_collections.FrozenConfigDict(config), frozen=())
   _, updated = model.apply(

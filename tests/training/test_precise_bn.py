@@ -22,5 +22,6 @@ def test_a_first_layer_gets_the_statistics_of_all_images_together(repository, mo
   # Deeper layers are normalized by their own batch's statistics: close, not equal.
   for ours, theirs in zip(*map(jax.tree.leaves, (found, whole)), strict=True):
     np.testing.assert_allclose(ours, theirs, rtol=0.3, atol=0.1)
+  assert config.model.norm.decay == 0.9  # what was given is as it was
   old = jax.tree.leaves(variables["batch_stats"])
   assert all(not np.allclose(a, b) for a, b in zip(jax.tree.leaves(found), old, strict=True))
