@@ -11,7 +11,7 @@ from resnet_jax import api
 from resnet_jax.config import load_file
 from resnet_jax.errors import Diverged, UserError
 from resnet_jax.runs import metrics
-from resnet_jax.training import feed, seeds, train
+from resnet_jax.training import seeds, train
 from tests.data.photos import make as photos
 from tests.many import Processes
 
@@ -96,7 +96,7 @@ def test_killed_and_stopped_seeds_end_with_the_same_bits(tmp_path):
 
 @pytest.mark.slow
 def test_one_that_diverges_leaves_the_others_alone(tmp_path, monkeypatch):
-  advance = feed.Seeds.advance
+  advance = seeds.Together.advance
 
   def broken(self, states, counts):
     taken = advance(self, states, counts)
@@ -104,7 +104,7 @@ def test_one_that_diverges_leaves_the_others_alone(tmp_path, monkeypatch):
     taken[1] = state, measured | {"finite": measured["finite"] & (state.step < 4)}
     return taken
 
-  monkeypatch.setattr(feed.Seeds, "advance", broken)
+  monkeypatch.setattr(seeds.Together, "advance", broken)
   with pytest.raises(Diverged, match="not finite at step"):
     seeds.train_all(tiny(), tmp_path, 2)
   assert result(tmp_path / "seed0")["status"] == "done"
