@@ -126,7 +126,7 @@ def test_an_ensemble_is_of_the_same_classes_in_any_order(tmp_path):
     trained(tmp_path / "words", root, sorted(NUMBERS)),
     trained(tmp_path / "numbers", root, NUMBERS),
   ]
-  assert evaluate.evaluate(config_of(root, "list"), runs).error == 0
+  assert evaluate.evaluate(config_of(root, "list"), runs).metrics["error"] == 0
   elsewhere = photographs(tmp_path / "elsewhere", (*NUMBERS[:11], "zebra"))
   runs.append(trained(tmp_path / "others", elsewhere, (*sorted(NUMBERS[:11]), "zebra")))
   with pytest.raises(UserError, match="the training set of .*others has the class 'zebra', the"):
