@@ -74,6 +74,7 @@ def command(module, *flags, cwd):
   return process.returncode, output, errors
 
 
+@pytest.mark.slow
 def test_the_five_likeliest(weights, photographs, repository):
   files = [photographs / name for name in ("b.png", "broken.jpg", "absent.jpg", NAMELESS)]
   code, out, errors = command("classify", f"--model={weights}", *files, cwd=repository)

@@ -44,6 +44,7 @@ def trained(tmp_path_factory):
   return folder
 
 
+@pytest.mark.slow
 def test_a_trace_is_recorded(trained):
   assert list((trained / "profile").rglob("*.pb"))
 
@@ -225,6 +226,7 @@ def test_configs_are_found_from_elsewhere(tmp_path, repository):
   assert found.stdout.strip() == "20"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_step_asks_to_be_run_again(tmp_path, repository, number):
   workdir = tmp_path / "run"

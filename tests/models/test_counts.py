@@ -92,6 +92,7 @@ def test_imagenet_layers_are_those_of_the_table(depth, unit, units, shortcut):
   assert len(projections) == (0 if shortcut == "none" else 4 if unit == "bottleneck" else 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "settings",
   [

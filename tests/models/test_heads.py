@@ -81,6 +81,7 @@ def test_the_last_map_of_a_preactivation_net_is_activated(monkeypatch):
   assert "last_bn" in variables["params"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_stride", [16, 8])
 @pytest.mark.parametrize(
   "settings",

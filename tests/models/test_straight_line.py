@@ -130,6 +130,7 @@ def test_combination(x64, monkeypatch, unit, shortcut, after_add, path):
   compare(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("unit", "shortcut", "after_add"),
   [
@@ -149,6 +150,7 @@ def test_evaluation_mode(x64, unit, shortcut, after_add):
   np.testing.assert_allclose(ours, theirs, rtol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "more",
   [
@@ -185,6 +187,7 @@ def test_imagenet_nets(x64, monkeypatch, unit, depth, shortcut, after_add, more)
   compare(make(unit, shortcut, after_add, **more), size=48 if unit == "bottleneck" else 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_path(x64, monkeypatch, path):
   shorten(monkeypatch, 1, 3)

@@ -131,6 +131,7 @@ def test_a_unit_that_is_left_out_is_its_shortcut(x64, stochastic, after_add):
     np.testing.assert_allclose(half - x, 0.25 * (whole - x), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", ["none", "norm", "unit"])
 def test_a_step_skips_units_by_their_coins(stochastic, remat):
   config = net({"stochastic": {"survival": 0.2}}, residual="stochastic", remat=remat)

@@ -67,6 +67,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", DAMAGE)
 def test_damage_anywhere_is_harmless_or_told_in_one_line(tmp_path, capfd, how):
   save(tmp_path, [1, 2])

@@ -57,6 +57,7 @@ def test_a_folder_that_vanishes_is_waited_for_and_what_is_in_its_place_left_alon
   jax.tree.map(np.testing.assert_array_equal, final_state(run)[0], final_state(whole)[0])
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_changes_nothing(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   train.train(tiny(steps=8), tmp_path / "whole")

@@ -145,6 +145,7 @@ def test_a_run_that_is_told_to_stop_is_requeued_until_cancelled(tmp_path, cluste
   assert status.read(run).state == "stopped"
 
 
+@pytest.mark.slow
 @needs_slurm
 def test_what_is_in_the_queue_is_not_submitted_again(tmp_path, cluster, capsys):
   runs = sweep(tmp_path, rows=2, seeds=2)
@@ -165,6 +166,7 @@ def test_what_is_in_the_queue_is_not_submitted_again(tmp_path, cluster, capsys):
     ask("scancel", blocker)
 
 
+@pytest.mark.slow
 @needs_slurm
 @pytest.mark.parametrize(
   ("given", "message"),

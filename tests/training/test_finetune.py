@@ -32,6 +32,7 @@ def source(tmp_path_factory, request):
   return path
 
 
+@pytest.mark.slow
 def test_it_begins_with_all_but_the_classifier(source, repository, monkeypatch, tmp_path):
   monkeypatch.chdir(repository)
   config = load_file(f"configs/finetune.py:weights={source}")
@@ -54,6 +55,7 @@ def test_it_begins_with_all_but_the_classifier(source, repository, monkeypatch, 
     ), part
 
 
+@pytest.mark.slow
 def test_a_resumed_run_needs_the_weights_no_more(source, repository, monkeypatch, tmp_path):
   monkeypatch.chdir(repository)
   (tmp_path / "moved").symlink_to(source)

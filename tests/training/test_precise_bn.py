@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from resnet_jax.config import load_file
 from resnet_jax.data.batch import take
@@ -9,6 +10,7 @@ from resnet_jax.training import precise_bn, steps
 from resnet_jax.training.setup import setup
 
 
+@pytest.mark.slow
 def test_a_first_layer_gets_the_statistics_of_all_images_together(repository, monkeypatch):
   monkeypatch.chdir(repository)
   config = load_file("configs/resnet.py:depth=8,digits")

@@ -104,6 +104,7 @@ def test_frozen_parts_are_used_as_they_are(repository, monkeypatch):
       assert all(same) if part in ("stem", "stage1") else not any(same), part
 
 
+@pytest.mark.slow
 def test_frozen_norms_stay_while_the_weights_train(repository, monkeypatch):
   """Under momentum and weight decay; but statistics can be computed again for them."""
   monkeypatch.chdir(repository)

@@ -145,6 +145,7 @@ def finished(made, tmp_path, repository, monkeypatch):
   return json.loads((made / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_damaged_checkpoint_is_passed_over(tmp_path, finished, capsys):
   for file in (tmp_path / "run" / "checkpoints" / "4").rglob("*"):
     if file.is_file() and file.stat().st_size > 3000:
@@ -166,6 +167,7 @@ def test_a_run_without_a_whole_checkpoint_is_not_begun_again(tmp_path):
   assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == ["2", "4"]
 
 
+@pytest.mark.slow
 def test_rows_of_another_schedule_do_not_stay(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
 
@@ -196,6 +198,7 @@ def test_resume_under_other_maths_is_refused(tmp_path, repository, monkeypatch):
     train.train(config, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_longer_run_goes_on(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
 
@@ -292,6 +295,7 @@ def test_a_run_that_goes_on_says_that_it_is_running(tmp_path, repository, monkey
   assert set(found) == {"running"}
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_parameters_and_statistics_in_float32(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   config = tiny(steps=30, eval_every=30)
