@@ -11,7 +11,8 @@ mesh        --seeds: one program, a virtual device for each seed (on a CPU alone
 
 Each line is the median over repetitions of the seconds that one step of one seed takes, in the
 same run of this script, and its ratio to `alone`. That all give the same training is a test
-(tests/test_steps.py, tests/test_seeds.py).
+(test_steps.py and
+test_seeds.py in tests/training).
 """
 
 import argparse

@@ -16,7 +16,7 @@ from resnet_jax.data import classes
 from resnet_jax.distributed import mesh, processes
 from resnet_jax.errors import UserError
 from resnet_jax.runs import results, workdir
-from resnet_jax.runs.headline import in_words
+from resnet_jax.runs.headline import ERROR, in_words
 from resnet_jax.runs.progress import say
 from resnet_jax.training import evaluation, feed, precise_bn
 from resnet_jax.training import setup as setup_lib
@@ -82,7 +82,7 @@ def evaluate(
     return found
   metrics = in_words(first.learner.task.metrics, found.metrics, found.examples)
   print(f"step {', '.join(map(str, steps))}: test {metrics}")
-  if len(directories) == 1:
+  if len(directories) == 1 and first.learner.task.headline == ERROR:
     print(*published(first.config, len(_classes(first))), sep="", end="")
   if predictions:
     _save(pathlib.Path(predictions), found, steps[0])

@@ -131,8 +131,8 @@ SETTINGS: dict[str, Setting] = {
   ),
   "model.after_add": Setting(
     "original",
-    "Order of the layers in F, and f, which comes after the addition; see models/units.py.",
-    "models.units",
+    "Order of the layers in F, and f, which comes after the addition; see models/orders.py.",
+    "models.orders",
     choices=_ORDERS,
     roles=("weights", "paper", "word"),
   ),

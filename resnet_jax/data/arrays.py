@@ -25,9 +25,9 @@ from resnet_jax.registry import Registry
 
 DATASETS = Registry("data set", "data.name", taken=("folder", "list"))
 Shape = tuple[int, int, int]
-_known: dict[
-  tuple[Callable[[Any], Any], str], tuple[Shape, tuple[str, ...]]
-] = {}  # by function and config
+_Key = tuple[Callable[[Any], Any], str]  # a function, and the config that it is given
+_known: dict[_Key, tuple[Shape, tuple[str, ...]]] = {}
+_made: dict[_Key, dict[str, Split]] = {}  # by `info`, for the `load` that mostly comes next
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Arrays:
   PHOTOGRAPHS: ClassVar[bool] = False
 
   def info(self, config: Any) -> Info:
-    """What is known of it; the arrays are made once for that, and not kept."""
+    """What is known of it; the arrays are made for that, and kept until they are loaded."""
     key = (self.function, config.to_json())
     if key not in _known:
-      self._read(config)
+      _made[key] = self._read(config)
     return describe(config, *_known[key])
 
   def load(self, config: Any) -> Dataset:
@@ -50,7 +50,7 @@ class Arrays:
     Raises:
       UserError: the arrays are none of images and labels, or a split names nothing.
     """
-    parts = self._read(config)
+    parts = _made.pop((self.function, config.to_json()), None) or self._read(config)
     return assemble(
       self.info(config),
       splits.select("config.data.train_split", config.train_split, parts),

@@ -23,12 +23,6 @@ SHORTCUTS = Registry("shortcut", "model.shortcut")
 shortcut = SHORTCUTS  # as a decorator
 Shortcut = tuple[jax.Array | float, jax.Array | float]  # h(x) and the weight of F
 
-PROJECTIONS = {
-  "A": "zero-padded, subsampled identity where the shape changes",
-  "B": "1x1 convolution where the shape changes",
-  "C": "1x1 convolution in every unit",
-}
-
 
 @shortcut("identity")
 def identity(unit: Any, x: jax.Array, _: Any) -> Shortcut:

@@ -68,7 +68,9 @@ def failed(row: ReportedRow) -> bool:
 
 def published(row: ReportedRow) -> list[paper.Published]:
   """What the papers have of the row's net; its own data set's numbers come first."""
-  return [] if row.config is None else paper.find(row.config.model, row.data)
+  if row.config is None or row.headline != ERROR:  # the papers' tables are of errors
+    return []
+  return paper.find(row.config.model, row.data)
 
 
 def budget(row: ReportedRow) -> str:

@@ -4,10 +4,10 @@ The loop knows no task by name. A task of one's own is a class in a file of one'
 
     @resnet_jax.task("brightness")
     class Brightness(resnet_jax.Task):
-      metrics = (Metric("square_error"),)
+      metrics = (resnet_jax.Metric("square_error"),)
 
       def head(self):
-        return Classifier(1, "msra", name="brightness")
+        return resnet_jax.models.Classifier(1, "msra", name="brightness")
 
       def loss(self, outputs, batch):
         return ((outputs[:, 0] - batch.targets) ** 2).mean(), {}

@@ -104,4 +104,4 @@ def test_it_is_swept_and_reported_under_its_own_headline(task, tmp_path):
   output = finish(Command("resnet_jax.sweep", *flags, env=ENVIRONMENT))
   assert len(re.findall(rf"done, test {title} [\d.]+{unit and ' '}{unit}", output)) == 2, output
   page = (tmp_path / "sweep" / "report" / "report.md").read_text()
-  assert f"test {title} on" in page and "test error" not in page
+  assert f"test {title} on" in page and "test error" not in page and "published" not in page
