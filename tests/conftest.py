@@ -5,11 +5,14 @@ bits, kills and resumption set XLA_FLAGS, so that those compile what a user's do
 """
 
 import atexit
+import fcntl
 import os
 import pathlib
 import shutil
+import subprocess
 import tempfile
 
+from tests import cluster as slurm
 from tests import hurry
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -104,3 +107,17 @@ def x64():
 def repository() -> pathlib.Path:
   """The root of the checkout."""
   return pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture
+def cluster(tmp_path, tmp_path_factory, repository, monkeypatch):
+  """A real SLURM, for one test alone: these preempt each other's jobs."""
+  if not slurm.answers():
+    pytest.skip("no SLURM answers here; .ci/slurm.sh makes one for tests")
+  monkeypatch.chdir(repository)
+  monkeypatch.setenv("XLA_FLAGS", "")
+  with (tmp_path_factory.getbasetemp().parent / "slurm.lock").open("w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield
+    ids = {path.name.split("_")[0] for path in tmp_path.rglob("logs/slurm/*_submission.sh")}
+    subprocess.run(["scancel", *ids, *slurm.urgent()])

@@ -13,9 +13,8 @@ import time
 import pytest
 
 from resnet_jax.runs import metrics
+from tests.cluster import ask, in_queue, preempt, restarts, until
 from tests.many import Processes, free_port
-from tests.sweep import test_slurm
-from tests.sweep.test_slurm import cluster  # noqa: F401  a fixture
 
 TINY = ["--config=configs/resnet.py:depth=8,digits", "--config.train.steps=600"]
 TINY += ["--config.train.log_every=7", "--config.train.checkpoint_every=10"]
@@ -25,11 +24,9 @@ def rows(workdir):
   return [{k: v for k, v in row.items() if k != "timing"} for row in metrics.read_rows(workdir)]
 
 
-@test_slurm.needs_slurm
 @pytest.mark.slow
 def test_a_distributed_job_that_slurm_preempts_and_that_loses_a_task_ends_as_at_home(
-  tmp_path,
-  cluster,  # noqa: F811
+  tmp_path, cluster
 ):
   workdir, log = tmp_path / "run", tmp_path / "log"
   sbatch = ["sbatch", "--parsable", "--partition=normal", "--time=20", "--gres=none"]
@@ -39,19 +36,19 @@ def test_a_distributed_job_that_slurm_preempts_and_that_loses_a_task_ends_as_at_
     f"--output={log}",
     "--export=ALL,EXTRA=cpu",
   ]
-  job = test_slurm.ask(*sbatch, "launch/slurm.sbatch", *TINY, f"--workdir={workdir}")
+  job = ask(*sbatch, "launch/slurm.sbatch", *TINY, f"--workdir={workdir}")
   try:
-    test_slurm.until(lambda: len(rows(workdir)) > 4)
-    test_slurm.preempt()
-    test_slurm.until(lambda: "resuming at step" in log.read_text())
-    assert test_slurm.restarts(job) == 1
+    until(lambda: len(rows(workdir)) > 4)
+    preempt()
+    until(lambda: "resuming at step" in log.read_text())
+    assert restarts(job) == 1
     at = len(rows(workdir))
-    test_slurm.until(lambda: len(rows(workdir)) > at)
+    until(lambda: len(rows(workdir)) > at)
     (second,) = tasks(workdir)[1:]
     os.kill(second, signal.SIGKILL)
-    test_slurm.until(lambda: test_slurm.restarts(job) == 2)
-    test_slurm.until(lambda: (workdir / "predictions.npz").exists())
-    test_slurm.until(lambda: not test_slurm.in_queue(job))
+    until(lambda: restarts(job) == 2)
+    until(lambda: (workdir / "predictions.npz").exists())
+    until(lambda: not in_queue(job))
   finally:
     subprocess.run(["scancel", job])
   said = log.read_text()
@@ -80,15 +77,14 @@ def tasks(workdir):
   return [found[rank] for rank in sorted(found)]
 
 
-@test_slurm.needs_slurm
 @pytest.mark.slow
-def test_an_array_is_a_run_for_each_seed(tmp_path, cluster):  # noqa: F811
+def test_an_array_is_a_run_for_each_seed(tmp_path, cluster):
   sbatch = ["sbatch", "--parsable", "--partition=normal", "--time=20", "--gres=none", "--array=0-1"]
   sbatch += ["--cpus-per-task=1", f"--output={tmp_path}/log%a", "--export=ALL,EXTRA=cpu"]
   flags = [*TINY, "--config.train.steps=20", f"--workdir={tmp_path / 'runs'}"]
-  job = test_slurm.ask(*sbatch, "launch/slurm.sbatch", *flags)
+  job = ask(*sbatch, "launch/slurm.sbatch", *flags)
   try:
-    test_slurm.until(lambda: not test_slurm.in_queue(job))
+    until(lambda: not in_queue(job))
   finally:
     subprocess.run(["scancel", job])
   for seed in (0, 1):

@@ -8,6 +8,7 @@ Where the imports themselves matter, tests start a Python of their own.
 """
 
 import functools
+import gc
 import json
 import os
 import pathlib
@@ -153,6 +154,8 @@ def become(request, files):
 if __name__ == "__main__":
   for library in LIBRARIES:
     __import__(library)
+  # A collection in a fork, as at its exit, would copy every page that it shares with this process.
+  gc.freeze()
   with socket.socket(fileno=int(sys.argv[1])) as requests:
     given, streams = wait_for_request(requests)
   become(given, streams)

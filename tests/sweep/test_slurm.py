@@ -1,65 +1,25 @@
 """The SLURM engine against a real SLURM, such as .ci/slurm.sh makes of one host."""
 
-import fcntl
 import json
 import re
-import shutil
-import subprocess
 import sys
-import time
 
 import pytest
 
 from resnet_jax.errors import UserError
 from resnet_jax.runs import metrics
 from resnet_jax.sweep import plan, slurm, status
+from tests.cluster import ask, in_queue, preempt, restarts, until
 from tests.warm import Command
 
 TINY = {"train.log_every": 7, "train.eval_every": 20, "train.checkpoint_every": 10}
 GIVEN = slurm.parameters("partition=normal,timeout_min=10,cpus_per_task=1")
 
 
-def ask(*command):
-  found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-  return found.stdout.strip()
-
-
-def answers():
-  try:
-    return bool(shutil.which("sbatch") and ask("sinfo", "--noheader"))
-  except (subprocess.SubprocessError, OSError):
-    return False
-
-
-needs_slurm = pytest.mark.skipif(
-  not answers(), reason="no SLURM answers here; .ci/slurm.sh makes one for tests"
-)
-
-
-@pytest.fixture
-def cluster(tmp_path, tmp_path_factory, repository, monkeypatch):
-  """The cluster for one test alone: these preempt each other's jobs."""
-  monkeypatch.chdir(repository)
-  monkeypatch.setenv("XLA_FLAGS", "")
-  with (tmp_path_factory.getbasetemp().parent / "slurm.lock").open("w") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    yield
-    ids = {path.name.split("_")[0] for path in tmp_path.rglob("logs/slurm/*_submission.sh")}
-    subprocess.run(["scancel", *ids, *urgent()])
-
-
 def sweep(folder, rows=1, seeds=1, **more):
   named = [plan.PlannedRow(f"row{n}", "", f"row{n}", {}, tuple(range(seeds))) for n in range(rows)]
   base = "configs/resnet.py:depth=8,digits"
   return plan.Plan("sweep", "sweep", base, {**TINY, **more}, tuple(named)).runs(folder)
-
-
-def until(true, seconds=600):
-  end = time.monotonic() + seconds
-  while not (found := true()):
-    assert time.monotonic() < end, ask("squeue")
-    time.sleep(0.3)
-  return found
 
 
 def rows(run):
@@ -80,25 +40,6 @@ def log(run):
   return run.log.read_text() if run.log.exists() else ""
 
 
-def preempt():
-  """A job that needs the whole node, in the partition that goes before."""
-  ask("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
-
-
-def urgent():
-  return ask("squeue", "--partition=urgent", "--noheader", "--format=%i").split()
-
-
-def restarts(job):
-  return int(re.search(r"Restarts=(\d+)", ask("scontrol", "show", "job", job))[1])
-
-
-def in_queue(job):
-  found = ask("squeue", "--me", "--array", "--noheader", "--format=%i").split()
-  return [job_id for job_id in found if job_id.split("_")[0] == job]
-
-
-@needs_slurm
 @pytest.mark.slow
 def test_an_array_that_slurm_preempts_ends_as_runs_at_home(tmp_path, cluster, capsys):
   runs = sweep(tmp_path / "sweep", rows=2, seeds=2, **{"train.steps": 600})
@@ -121,7 +62,6 @@ def test_an_array_that_slurm_preempts_ends_as_runs_at_home(tmp_path, cluster, ca
     assert result(there) == result(here)
 
 
-@needs_slurm
 @pytest.mark.slow
 @pytest.mark.parametrize("told", ["time limit", "grace time"])
 def test_a_run_that_is_told_to_stop_is_requeued_until_cancelled(tmp_path, cluster, told):
@@ -146,7 +86,6 @@ def test_a_run_that_is_told_to_stop_is_requeued_until_cancelled(tmp_path, cluste
 
 
 @pytest.mark.slow
-@needs_slurm
 def test_what_is_in_the_queue_is_not_submitted_again(tmp_path, cluster, capsys):
   runs = sweep(tmp_path, rows=2, seeds=2)
   blocker = ask("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")
@@ -167,7 +106,6 @@ def test_what_is_in_the_queue_is_not_submitted_again(tmp_path, cluster, capsys):
 
 
 @pytest.mark.slow
-@needs_slurm
 @pytest.mark.parametrize(
   ("given", "message"),
   [
@@ -182,7 +120,6 @@ def test_what_slurm_refuses_is_told_in_one_line(tmp_path, cluster, given, messag
   assert capsys.readouterr().err == ""
 
 
-@needs_slurm
 @pytest.mark.slow
 def test_a_controller_that_does_not_answer_is_told(tmp_path, cluster, monkeypatch):
   conf = tmp_path / "slurm.conf"
