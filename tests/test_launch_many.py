@@ -16,7 +16,7 @@ from resnet_jax.runs import metrics
 from tests.cluster import ask, in_queue, preempt, restarts, until
 from tests.many import Processes, free_port
 
-TINY = ["--config=configs/resnet.py:depth=8,digits", "--config.train.steps=600"]
+TINY = ["--config=configs/resnet.py:depth=8,digits", "--config.train.steps=400"]
 TINY += ["--config.train.log_every=7", "--config.train.checkpoint_every=10"]
 
 

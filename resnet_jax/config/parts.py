@@ -76,6 +76,12 @@ def of_users(config: Any) -> list[dict[str, Any]]:
   return list(found.values())
 
 
+def texts(config: Any) -> dict[str, str]:
+  """Of each part that the config chooses of users' files, the start of its file's SHA-256."""
+  entries = of_users(config)
+  return {label: entry["sha256"][:SHOWN] for entry in entries for label in entry["registers"]}
+
+
 def load(entries: Sequence[dict[str, Any]]) -> None:
   """Registers what a stored config chose of users' files, unless it is registered already.
 

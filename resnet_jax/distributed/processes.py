@@ -124,9 +124,9 @@ def refuse_other(mine: dict[str, Any]) -> None:
     return
   process, client = jax.process_index(), _runtime().client
   first_has, mine = lead(lambda: mine), json.loads(json.dumps(mine))
-  differ = [key for key in mine if mine[key] != first_has[key]]
+  differ = [key for key in mine if mine[key] != first_has.get(key)]
   for key in differ[:1]:
-    text = f"{key} of process {process} is {mine[key]!r}, of process 0 {first_has[key]!r}"
+    text = f"{key} of process {process} is {mine[key]!r}, of process 0 {first_has.get(key)!r}"
     client.key_value_set(f"{OTHER}/{process}", text)
   if gather(np.asarray(bool(differ))).any():
     raise UserError(client.key_value_dir_get(OTHER)[0][1])

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax.config import paths, settings
+from resnet_jax.config import parts, paths, settings
 from resnet_jax.distributed import mesh, processes
 from resnet_jax.distributed.preemption import StopRequest
 from resnet_jax.errors import Diverged, Preempted, UserError
@@ -58,7 +58,8 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     if several:
       values = config_lib.leaves(config)
       shared = values.keys() - {*settings.having("host")}
-      processes.refuse_other({f"config.{key}": values[key] for key in shared})
+      texts = {f"SHA-256 of {part}": text for part, text in parts.texts(config).items()}
+    processes.refuse_other({f"config.{key}": values[key] for key in shared} | texts)
     if new := processes.lead(lambda: workdir.begins(path)):
       config_lib.refuse_unread(config)
     old = processes.lead(lambda: enter(path, config, stack))

@@ -248,6 +248,41 @@ def test_what_one_alone_finds_wrong_ends_all_with_its_words(tmp_path):
   assert not (tmp_path / "run").exists()
 
 
+MINE = """import resnet_jax
+from configs import resnet
+
+@resnet_jax.shortcut("halved")
+def halved(unit, x, key):
+  return 0.5 * unit.project(x), 1
+
+def get_config(argument=""):
+  config = resnet.get_config(argument)
+  config.model.shortcut = "halved"
+  config.train.steps = 2
+  return config
+"""
+
+
+@pytest.mark.slow
+def test_a_users_file_is_the_same_text_in_all_processes(tmp_path):
+  for name, text in {"a": MINE, "b": MINE, "c": MINE.replace("0.5", "0.4")}.items():
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.py").write_text(text)
+
+  def of_each(name, first, second):
+    given = {
+      number: [f"--config={tmp_path / place / 'mine.py'}:depth=8,digits"]
+      for number, place in enumerate((first, second))
+    }
+    return Processes(2, tmp_path / f"{name}-logs", f"--workdir={tmp_path / name}", own=given)
+
+  other = of_each("other", "a", "c")
+  assert other.codes(120) == [1, 1]
+  assert "SHA-256 of model.shortcut=halved of process 1 is" in other.said(0)
+  assert not (tmp_path / "other").exists()
+  finished(of_each("same", "a", "b"))  # wherever it lies on a host
+
+
 @pytest.mark.slow
 def test_an_error_of_one_process_is_told_to_the_others(tmp_path):
   photos.folder(tmp_path / "photos", {"a": 4, "b": 4})
