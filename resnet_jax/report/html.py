@@ -3,9 +3,8 @@
 import html
 import itertools
 import re
-from collections.abc import Sequence
 
-from resnet_jax.report.page import Block, Cell, Code, Column, Figure, Section, Table, Text
+from resnet_jax.report.page import Block, Cell, Code, Column, Figure, Row, Section, Table, Text
 
 STYLE = """
 :root { color-scheme: light; }
@@ -98,7 +97,7 @@ def _block(block: Block) -> str:
       caption = f"<figcaption><span>{escape(block.caption)}</span></figcaption>"
       return f'<figure>\n<div class="box" tabindex="0">{_svg(block)}</div>\n{caption}\n</figure>'
     case Table():
-      return _table(block.filled())
+      return _table(block.caption, block.filled())
   raise TypeError(block)
 
 
@@ -115,24 +114,24 @@ def _svg(figure: Figure) -> str:
   return text.replace("<svg", label, 1).strip()
 
 
-def _table(table: Table) -> str:
-  rows = "\n".join(f"<tr>{''.join(_cells(table, row))}</tr>" for row in table.rows)
-  caption = f"<caption><span>{escape(table.caption)}</span></caption>"
+def _table(caption: str, rows: list[Row]) -> str:
+  body = "\n".join(f"<tr>{_cells(row)}</tr>" for row in rows)
   return (
-    f'<div class="box" tabindex="0"><table>\n{caption}\n<thead>{_head(table)}</thead>\n'
-    f"<tbody>\n{rows}\n</tbody></table></div>"
+    f'<div class="box" tabindex="0"><table>\n<caption><span>{escape(caption)}</span></caption>\n'
+    f"<thead>{_head([column for column, _ in rows[0]])}</thead>\n"
+    f"<tbody>\n{body}\n</tbody></table></div>"
   )
 
 
-def _head(table: Table) -> str:
+def _head(columns: list[Column]) -> str:
   """One row of headings, or two where some stand under a common one."""
-  two = any(column.over for column in table.columns)
+  two = any(column.over for column in columns)
   upper, lower = [], []
-  for over, columns in itertools.groupby(table.columns, key=lambda column: column.over):
+  for over, group in itertools.groupby(columns, key=lambda column: column.over):
     span = " rowspan=2" if two and not over else ""
     cells = [
       f'<th scope="col" class="{_kind(column)}"{span}>{escape(column.name)}</th>'
-      for column in columns
+      for column in group
     ]
     if two and over:
       upper.append(f'<th class="over" scope="colgroup" colspan={len(cells)}>{escape(over)}</th>')
@@ -142,13 +141,11 @@ def _head(table: Table) -> str:
   return "".join(f"<tr>{''.join(row)}</tr>" for row in (upper, lower) if row)
 
 
-def _cells(table: Table, row: Sequence[Cell]) -> list[str]:
+def _cells(row: Row) -> str:
   """The first names the row."""
-  name, *rest = map(_cell, row)
-  return [f'<th scope="row">{name}</th>'] + [
-    f'<td class="{_kind(column)}">{cell}</td>'
-    for column, cell in zip(table.columns[1:], rest, strict=True)
-  ]
+  (_, name), *rest = row
+  cells = [f'<td class="{_kind(column)}">{_cell(cell)}</td>' for column, cell in rest]
+  return "".join([f'<th scope="row">{_cell(name)}</th>', *cells])
 
 
 def _kind(column: Column) -> str:

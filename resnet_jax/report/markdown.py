@@ -1,6 +1,6 @@
 """A page as Markdown, its figures as files beside it."""
 
-from resnet_jax.report.page import Block, Cell, Code, Figure, Section, Table, Text
+from resnet_jax.report.page import Block, Cell, Code, Figure, Row, Section, Table, Text
 
 
 def render(page: Section) -> str:
@@ -26,15 +26,15 @@ def _block(block: Block) -> str:
     case Figure():
       return f"![{_escape(block.alt)}](figures/{block.name}.svg)\n\n{_escape(block.caption)}"
     case Table():
-      return _table(block.filled())
+      return _table(block.caption, block.filled())
   raise TypeError(block)
 
 
-def _table(table: Table) -> str:
-  rule = ["---:" if column.numeric else ":---" for column in table.columns]
-  rows = [[_escape(column.title) for column in table.columns], rule]
-  rows += [[_cell(cell) for cell in row] for row in table.rows]
-  return "\n".join([f"{_escape(table.caption)}\n", *(f"| {' | '.join(row)} |" for row in rows)])
+def _table(caption: str, rows: list[Row]) -> str:
+  lines = [[_escape(column.title) for column, _ in rows[0]]]
+  lines.append(["---:" if column.numeric else ":---" for column, _ in rows[0]])
+  lines += [[_cell(cell) for _, cell in row] for row in rows]
+  return "\n".join([f"{_escape(caption)}\n", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def _cell(cell: Cell) -> str:

@@ -31,19 +31,21 @@ class Column:
     return ": ".join(filter(None, (self.over, self.name)))
 
 
+Row = Sequence[tuple[Column, Cell]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """Columns that are empty in every row are left out."""
+  """Rows of the same columns; those that are empty in every row are left out."""
 
   caption: str
-  columns: Sequence[Column]
-  rows: Sequence[Sequence[Cell]]
+  rows: Sequence[Row]
 
-  def filled(self) -> "Table":
-    """Without the empty columns."""
-    kept = [i for i in range(len(self.columns)) if any(row[i].text for row in self.rows)]
-    rows = [[row[i] for i in kept] for row in self.rows]
-    return Table(self.caption, [self.columns[i] for i in kept], rows)
+  def filled(self) -> list[Row]:
+    """The rows without the empty columns; the first has the headings."""
+    columns = zip(*self.rows, strict=True)
+    kept = [column for column in columns if any(cell.text for _, cell in column)]
+    return list(zip(*kept, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
