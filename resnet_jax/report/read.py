@@ -1,5 +1,6 @@
 """The runs of sweeps, as their folders have them; several folders of one sweep are one sweep."""
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -90,10 +91,6 @@ class ReportedRow:
     """The headlines of the runs that are done."""
     return [tested(run.result) for run in self.done]
 
-  def values(self, key: str) -> list[float]:
-    """A number of the results of the runs that are done."""
-    return [run.result[key] for run in self.done]
-
   def last(self, split: str, key: str) -> list[float]:
     """The last measurement of each run that is done."""
     values = (run.last(split, key) for run in self.done)
@@ -112,6 +109,11 @@ class Group:
     """What the others are compared with."""
     return self.rows[0]
 
+  @property
+  def runs(self) -> list[ReportedRun]:
+    """Of all rows."""
+    return [run for row in self.rows for run in row.runs]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReportedSweep:
@@ -128,11 +130,11 @@ class ReportedSweep:
 
   @property
   def runs(self) -> list[ReportedRun]:
-    """Of all rows."""
-    return [run for row in self.rows for run in row.runs]
+    """Of all groups."""
+    return [run for group in self.groups for run in group.runs]
 
 
-_Place = tuple[pathlib.Path, plan_lib.Plan]
+Places = list[tuple[pathlib.Path, plan_lib.Plan]]
 
 
 def read(folders: Iterable[pathlib.Path]) -> list[ReportedSweep]:
@@ -141,7 +143,7 @@ def read(folders: Iterable[pathlib.Path]) -> list[ReportedSweep]:
   Raises:
     UserError: a folder holds no sweep, or two of one name disagree about a row.
   """
-  places: dict[str, list[_Place]] = {}
+  places: dict[str, Places] = {}
   for folder in folders:
     plan = plan_lib.load(folder)
     places.setdefault(plan.name, []).append((folder, plan))
@@ -164,30 +166,27 @@ def select(sweeps: Sequence[ReportedSweep], groups: Sequence[str]) -> list[Repor
   return [sweep for sweep in chosen if sweep.groups]
 
 
-def _merge(places: list[_Place]) -> ReportedSweep:
+def _merge(places: Places) -> ReportedSweep:
   """One sweep from all folders that hold some of its runs."""
   _refuse_others(places)
-  found: dict[str, dict[int, ReportedRun]] = {}
   rows: dict[str, plan_lib.PlannedRow] = {}
+  found: dict[str, dict[int, list[ReportedRun]]] = {}
   for folder, plan in places:
     for planned in plan.runs(folder):
       rows.setdefault(planned.row.title, planned.row)
       seeds = found.setdefault(planned.row.title, {})
-      run = _read_run(planned, plan)
-      if planned.seed not in seeds or _progress(run) > _progress(seeds[planned.seed]):
-        seeds[planned.seed] = run
+      seeds.setdefault(planned.seed, []).append(_read_run(planned, plan))
   plan = places[0][1]
   groups: dict[str, list[ReportedRow]] = {}
   for title, row in rows.items():
-    runs = tuple(run for _, run in sorted(found[title].items()))
+    runs = tuple(max(same, key=_progress) for _, same in sorted(found[title].items()))
     overrides = {**plan.settings, **row.overrides}
     groups.setdefault(row.group, []).append(ReportedRow(row, plan.base, overrides, runs))
-  return ReportedSweep(
-    plan.name, plan.title, tuple(Group(name, tuple(rows)) for name, rows in groups.items())
-  )
+  named = tuple(Group(name, tuple(members)) for name, members in groups.items())
+  return ReportedSweep(plan.name, plan.title, named)
 
 
-def _refuse_others(places: Sequence[_Place]) -> None:
+def _refuse_others(places: Places) -> None:
   (first, plan), *rest = places
   known = {row.title: row.overrides for row in plan.rows}
   for folder, other in rest:
@@ -217,11 +216,11 @@ def _read_run(planned: plan_lib.PlannedRun, plan: plan_lib.Plan) -> ReportedRun:
   place = r"\S*" + re.escape(f"{planned.row.slug}/seed{planned.seed}")
   status = status._replace(reason=re.sub(place, "WORKDIR", status.reason))
   config = None
-  try:
-    config = config_lib.stored(status.result["config"]) if status.result else plan.config(planned)
-  except UserError:
-    if status.result:
-      raise
+  if status.result:
+    config = config_lib.stored(status.result["config"])
+  else:
+    with contextlib.suppress(UserError):
+      config = plan.config(planned)
   rows = metrics.read_rows(planned.workdir)
   rows.sort(key=lambda row: (row["step"], row["split"] == "test"))
   tested = _read_tested(planned.workdir, status.result or {}) if status.state == "done" else None
