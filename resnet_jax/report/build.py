@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from resnet_jax.paper import OTHERS
 from resnet_jax.report import depth, facts, figures, paired, tables
 from resnet_jax.report.page import Block, Code, Section, Text
-from resnet_jax.report.read import ReportedSweep, flags
+from resnet_jax.report.read import ReportedSweep
 from resnet_jax.report.style import Style, styles
 from resnet_jax.runs.headline import ERROR
+from resnet_jax.sweep.plan import flags
 
 METHOD = (
   "Test values are those of the last step. Medians, means and deviations (n − 1) are over the "

@@ -10,8 +10,9 @@ import numpy as np
 
 from resnet_jax import paper
 from resnet_jax.report import paired
-from resnet_jax.report.read import ReportedRow, ReportedRun, Tested, flags
+from resnet_jax.report.read import ReportedRow, ReportedRun, Tested
 from resnet_jax.runs.headline import ERROR
+from resnet_jax.sweep.plan import flags
 
 
 def measured_on(row: ReportedRow) -> str:

@@ -69,10 +69,9 @@ def headlines(group: Group, name: str, styles: Styles) -> page.Figure:
 
   def scaled(axes: Axes, row: ReportedRow) -> None:
     axes.set_ylabel(metric.heading())
-    if limit == math.inf:
-      return
     beyond = _beyond(row, limit)
-    axes.set_ylim(0, 100 if beyond else limit)
+    if limit < math.inf:
+      axes.set_ylim(0, 100 if beyond else limit)
     if beyond and limit < 100:
       axes.text(0.01, 0.02, "axis to 100 %", transform=axes.transAxes, color=GREY, va="bottom")
       axes.set_facecolor("#f6f6f6")

@@ -66,7 +66,7 @@ def render(page: Section) -> str:
       "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">",
       '<link rel="icon" href="data:,">',  # or a browser asks for one
       f"<title>{escape(page.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
-      *_section(page, 1),
+      _section(page, 1),
       "</main>\n</body>\n</html>\n",
     ]
   )
@@ -77,18 +77,19 @@ def escape(text: str) -> str:
   return html.escape(text).replace(" %", "\u00a0%")
 
 
-def _section(section: Section, level: int) -> list[str]:
+def _section(section: Section, level: int) -> str:
   parts = [f"<h{level}>{escape(section.title)}</h{level}>"]
-  for block in section.blocks:
-    parts += _section(block, level + 1) if isinstance(block, Section) else [_block(block)]
-  if level == 1:
-    return parts
-  name = f' id="{escape(section.id)}"' if section.id else ""
-  return [f"<section{name}>", *parts, "</section>"]
+  parts += [_block(block, level) for block in section.blocks]
+  if level > 1:
+    name = f' id="{escape(section.id)}"' if section.id else ""
+    parts = [f"<section{name}>", *parts, "</section>"]
+  return "\n".join(parts)
 
 
-def _block(block: Block) -> str:
+def _block(block: Block, level: int) -> str:
   match block:
+    case Section():
+      return _section(block, level + 1)
     case Text(text):
       return f"<p>{escape(text)}</p>"
     case Code(text):
@@ -98,7 +99,6 @@ def _block(block: Block) -> str:
       return f'<figure>\n<div class="box" tabindex="0">{_svg(block)}</div>\n{caption}\n</figure>'
     case Table():
       return _table(block.caption, block.filled())
-  raise TypeError(block)
 
 
 def _svg(figure: Figure) -> str:

@@ -5,20 +5,21 @@ from resnet_jax.report.page import Block, Cell, Code, Figure, Row, Section, Tabl
 
 def render(page: Section) -> str:
   """The whole file."""
-  return "\n\n".join(_blocks(page, 1)) + "\n"
+  return _section(page, 1) + "\n"
 
 
-def _blocks(section: Section, level: int) -> list[str]:
+def _section(section: Section, level: int) -> str:
   parts = [f"{'#' * level} {_escape(section.title)}"]
-  for block in section.blocks:
-    parts += _blocks(block, level + 1) if isinstance(block, Section) else [_block(block)]
+  parts += [_block(block, level) for block in section.blocks]
   if section.id:  # so that a machine finds where it begins and ends
-    return [f"<!-- {section.id} -->", *parts, f"<!-- end of {section.id} -->"]
-  return parts
+    parts = [f"<!-- {section.id} -->", *parts, f"<!-- end of {section.id} -->"]
+  return "\n\n".join(parts)
 
 
-def _block(block: Block) -> str:
+def _block(block: Block, level: int) -> str:
   match block:
+    case Section():
+      return _section(block, level + 1)
     case Text(text):
       return _escape(text)
     case Code(text):
@@ -27,7 +28,6 @@ def _block(block: Block) -> str:
       return f"![{_escape(block.alt)}](figures/{block.name}.svg)\n\n{_escape(block.caption)}"
     case Table():
       return _table(block.caption, block.filled())
-  raise TypeError(block)
 
 
 def _table(caption: str, rows: list[Row]) -> str:

@@ -1,12 +1,10 @@
 """What a page is made of. `html` and `markdown` render the same page."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Union
+from typing import NamedTuple, Union
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
   """Of a table: text, and what is small print beside it."""
 
   text: str
@@ -17,8 +15,7 @@ class Cell:
   code: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
   """A heading, under one that neighbouring columns may share."""
 
   name: str
@@ -34,8 +31,7 @@ class Column:
 Row = Sequence[tuple[Column, Cell]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
   """Rows of the same columns; those that are empty in every row are left out."""
 
   caption: str
@@ -48,8 +44,7 @@ class Table:
     return list(zip(*kept, strict=True))
 
 
-@dataclasses.dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
   """A picture under figures/, as SVG for the page and PNG for slides."""
 
   name: str
@@ -59,22 +54,19 @@ class Figure:
   png: bytes
 
 
-@dataclasses.dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
   """A paragraph."""
 
   text: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Code:
+class Code(NamedTuple):
   """A command to paste."""
 
   text: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
   """A heading and what stands under it."""
 
   title: str

@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from resnet_jax.runs import metrics
 from resnet_jax.runs.headline import Metric, of_result, tested
 from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.sweep import status as status_lib
+from resnet_jax.sweep.plan import flags
 
 
 class Tested(NamedTuple):
@@ -42,9 +43,9 @@ class ReportedRun:
     return self.status.state == "done"
 
   @property
-  def result(self) -> dict[str, Any]:
+  def result(self) -> Mapping[str, Any]:
     """`result.json`, empty before the first start."""
-    return self.status.result or {}
+    return self.status.result
 
   def last(self, split: str, key: str) -> float | None:
     """The last measurement of a split."""
@@ -200,11 +201,6 @@ def _refuse_others(places: Places) -> None:
         raise UserError(f"{where}, but their rows {row.title!r} differ: {ours} and {theirs}")
 
 
-def flags(overrides) -> list[str]:
-  """Overrides as flags of `resnet_jax.main`."""
-  return [f"--config.{key}={value}" for key, value in overrides.items()]
-
-
 def _progress(run: ReportedRun) -> tuple[bool, bool, int, bool]:
   state = run.status.state
   return (state == "done", state == "diverged", run.status.step, state != "waiting")
@@ -223,11 +219,11 @@ def _read_run(planned: plan_lib.PlannedRun, plan: plan_lib.Plan) -> ReportedRun:
       config = plan.config(planned)
   rows = metrics.read_rows(planned.workdir)
   rows.sort(key=lambda row: (row["step"], row["split"] == "test"))
-  tested = _read_tested(planned.workdir, status.result or {}) if status.state == "done" else None
+  tested = _read_tested(planned.workdir, status.result) if status.state == "done" else None
   return ReportedRun(planned.seed, status, rows, config, tested)
 
 
-def _read_tested(workdir: pathlib.Path, result: dict[str, Any]) -> Tested | None:
+def _read_tested(workdir: pathlib.Path, result: Mapping[str, Any]) -> Tested | None:
   """None where an older run kept no predictions, or a task keeps nothing of each example."""
   headline = of_result(result).name
   try:

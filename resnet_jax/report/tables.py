@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from resnet_jax import paper
 from resnet_jax.report import facts, paired
 from resnet_jax.report.page import Cell, Column, Row, Table
-from resnet_jax.report.read import Group, ReportedRow, ReportedSweep, flags
+from resnet_jax.report.read import Group, ReportedRow, ReportedSweep
 from resnet_jax.report.style import Style
+from resnet_jax.sweep.plan import flags
 
 ONE_SEED = "†"
 
