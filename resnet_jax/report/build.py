@@ -46,7 +46,7 @@ def build(sweeps: Sequence[ReportedSweep]) -> Section:
   errors = any(row.headline == ERROR for sweep in sweeps for row in sweep.rows)
   texts = [METHOD, INTERVAL, *([FAIL, PAPERS] if errors else [])]
   notes = Section("How the numbers are made", [Text(text) for text in texts])
-  timings = [tables.timing(sweep, looks) for sweep in sweeps if any(r.done for r in sweep.runs)]
+  timings = [tables.timing(sweep, looks) for sweep in sweeps if any(r.done for r in sweep.rows)]
   times = Section("Time and memory", timings or [Text("No run is done yet.")], id="timing")
   return Section(title, [*blocks, notes, times])
 
@@ -76,7 +76,7 @@ _COMMAND = "One run of one row, again; with another row's flags and seed, any ot
 def _command(sweep: ReportedSweep) -> str:
   """Reproduces the first run of the last row."""
   row = sweep.groups[0].rows[-1]
-  words = ["python", "-m", "resnet_jax.main", f"--config={row.base}", *flags(row.overrides)]
+  words = ["python", "-m", "resnet_jax.main", f"--config={sweep.base}", *flags(row.overrides)]
   return shlex.join([*words, f"--config.seed={row.runs[0].seed}", "--workdir=runs/again"])
 
 

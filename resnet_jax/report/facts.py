@@ -119,11 +119,10 @@ def number_line(row: ReportedRow, run: ReportedRun) -> dict[str, Any]:
     **{key: data.get(key) for key in ("train_examples", "test_examples")},
     "batch_size": None if run.config is None else run.config.data.batch_size,
     "params": run.result.get("params"),
-    **{
-      f"{split}_{key}": run.last(split, key)
-      for split in ("test", "train")
-      for key in (headline.name, "loss")
-    },
+    f"test_{headline.name}": run.last("test", headline.name),
+    "test_loss": run.last("test", "loss"),
+    f"train_{headline.name}": run.last("train", headline.name),
+    "train_loss": run.last("train", "loss"),
     f"best_test_{headline.name}": headline.best(tests),
     "reason": run.status.reason,
   }

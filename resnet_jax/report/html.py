@@ -57,19 +57,18 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f5f5f5; paddi
 
 def render(page: Section) -> str:
   """The whole file."""
-  return "\n".join(
-    [
-      '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-      '<meta name="viewport" content="width=device-width, initial-scale=1">',
-      # The page needs nothing else, and nothing in it could ask for it.
-      '<meta http-equiv="Content-Security-Policy" '
-      "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">",
-      '<link rel="icon" href="data:,">',  # or a browser asks for one
-      f"<title>{escape(page.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
-      _section(page, 1),
-      "</main>\n</body>\n</html>\n",
-    ]
-  )
+  parts = [
+    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+    '<meta name="viewport" content="width=device-width, initial-scale=1">',
+    # The page needs nothing else, and nothing in it could ask for it.
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">",
+    '<link rel="icon" href="data:,">',  # or a browser asks for one
+    f"<title>{escape(page.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
+    _section(page, 1),
+    "</main>\n</body>\n</html>\n",
+  ]
+  return "\n".join(parts)
 
 
 def escape(text: str) -> str:

@@ -31,8 +31,9 @@ def _block(block: Block, level: int) -> str:
 
 
 def _table(caption: str, rows: list[Row]) -> str:
-  lines = [[_escape(column.title) for column, _ in rows[0]]]
-  lines.append(["---:" if column.numeric else ":---" for column, _ in rows[0]])
+  columns = [column for column, _ in rows[0]]
+  lines = [[_escape(f"{c.over}: {c.name}" if c.over else c.name) for c in columns]]
+  lines.append(["---:" if column.numeric else ":---" for column in columns])
   lines += [[_cell(cell) for _, cell in row] for row in rows]
   return "\n".join([f"{_escape(caption)}\n", *(f"| {' | '.join(line)} |" for line in lines)])
 

@@ -22,11 +22,6 @@ class Column(NamedTuple):
   over: str = ""
   numeric: bool = True
 
-  @property
-  def title(self) -> str:
-    """Both headings in one line."""
-    return ": ".join(filter(None, (self.over, self.name)))
-
 
 Row = Sequence[tuple[Column, Cell]]
 

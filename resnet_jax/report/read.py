@@ -38,11 +38,6 @@ class ReportedRun:
   tested: Tested | None = None  # None until it is done
 
   @property
-  def done(self) -> bool:
-    """Whether it was trained to its end; only then its error counts."""
-    return self.status.state == "done"
-
-  @property
   def result(self) -> Mapping[str, Any]:
     """`result.json`, empty before the first start."""
     return self.status.result
@@ -58,7 +53,6 @@ class ReportedRow:
   """A row of a sweep, and its runs by seed."""
 
   plan: plan_lib.PlannedRow
-  base: str
   overrides: dict[str, Any]  # the sweep's and the row's, over the base
   runs: tuple[ReportedRun, ...]
 
@@ -69,8 +63,8 @@ class ReportedRow:
 
   @property
   def done(self) -> list[ReportedRun]:
-    """The runs that are done."""
-    return [run for run in self.runs if run.done]
+    """The runs that were trained to their end; only their errors count."""
+    return [run for run in self.runs if run.status.state == "done"]
 
   @property
   def config(self) -> Any:
@@ -122,6 +116,7 @@ class ReportedSweep:
 
   name: str
   title: str
+  base: str
   groups: tuple[Group, ...]
 
   @property
@@ -182,9 +177,9 @@ def _merge(places: Places) -> ReportedSweep:
   for title, row in rows.items():
     runs = tuple(max(same, key=_progress) for _, same in sorted(found[title].items()))
     overrides = {**plan.settings, **row.overrides}
-    groups.setdefault(row.group, []).append(ReportedRow(row, plan.base, overrides, runs))
+    groups.setdefault(row.group, []).append(ReportedRow(row, overrides, runs))
   named = tuple(Group(name, tuple(members)) for name, members in groups.items())
-  return ReportedSweep(plan.name, plan.title, named)
+  return ReportedSweep(plan.name, plan.title, plan.base, named)
 
 
 def _refuse_others(places: Places) -> None:

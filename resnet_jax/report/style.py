@@ -20,11 +20,6 @@ class Style(NamedTuple):
   color: str
   marker: str
 
-  @property
-  def glyph(self) -> str:
-    """The marker as text."""
-    return MARKERS[self.marker]
-
 
 BASE = Style("#262626", "")
 

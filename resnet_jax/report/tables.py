@@ -9,7 +9,7 @@ from resnet_jax import paper
 from resnet_jax.report import facts, paired
 from resnet_jax.report.page import Cell, Column, Row, Table
 from resnet_jax.report.read import Group, ReportedRow, ReportedSweep
-from resnet_jax.report.style import Style
+from resnet_jax.report.style import MARKERS, Style
 from resnet_jax.sweep.plan import flags
 
 ONE_SEED = "†"
@@ -43,7 +43,7 @@ def _words(name: str, over: str = "") -> Column:
 
 
 def _name(name: str, style: Style, note: str = "") -> tuple[Column, Cell]:
-  return _words("row"), Cell(name, note, style.color, style.glyph)
+  return _words("row"), Cell(name, note, style.color, MARKERS[style.marker])
 
 
 def _ours(row: ReportedRow, on: str) -> Row:
@@ -122,15 +122,11 @@ def overrides(sweep: ReportedSweep, styles: Mapping[str, Style]) -> Table:
   for row in sweep.rows:
     params = next((f"{run.result['params']:,}" for run in row.runs if run.result), "")
     set_by = shlex.join(flags(row.overrides))
+    sets = (_words("flags"), Cell(set_by or "none", code=bool(set_by)))
     rows.append(
-      [
-        _name(row.plan.title, styles[row.name]),
-        (_words("flags"), Cell(set_by or "none", code=bool(set_by))),
-        (Column("parameters"), Cell(params)),
-      ]
+      [_name(row.plan.title, styles[row.name]), sets, (Column("parameters"), Cell(params))]
     )
-  base = sweep.rows[0].base
-  return Table(f"What each row sets over {base}; --config.seed sets the seed.", rows)
+  return Table(f"What each row sets over {sweep.base}; --config.seed sets the seed.", rows)
 
 
 def timing(sweep: ReportedSweep, styles: Mapping[str, Style]) -> Table:

@@ -18,11 +18,10 @@ def write(sweeps: Sequence[ReportedSweep], folder: pathlib.Path) -> pathlib.Path
   page = build(sweeps)
   files = {f"figures/{figure.name}.svg": figure.svg for figure in _figures(page)}
   files |= {f"figures/{figure.name}.png": figure.png for figure in _figures(page)}
-  groups = [(sweep.name, group) for sweep in sweeps for group in sweep.groups]
+  lines = [(sweep, group, row) for sweep in sweeps for group in sweep.groups for row in group.rows]
   rows = [
-    ({"sweep": sweep, "group": group.name, "row": row.name}, row, group.base)
-    for sweep, group in groups
-    for row in group.rows
+    ({"sweep": sweep.name, "group": group.name, "row": row.name}, row, group.base)
+    for sweep, group, row in lines
   ]
   runs = [(names | {"seed": run.seed}, row, run) for names, row, _ in rows for run in row.runs]
   files |= {

@@ -117,10 +117,9 @@ def submit(
   if not left:
     return None
   executor = submitit.AutoExecutor(logs, cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
-  said = io.StringIO()  # what sbatch says, which stands in the error too
   try:
     executor.update_parameters(**_complete(settings, folder.resolve().name, jobs or len(left)))
-    with contextlib.redirect_stderr(said):
+    with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says stands in the error too
       submitted = executor.submit_array([Job(run) for run in left])
   except (AssertionError, NameError, TypeError, ValueError) as error:
     raise UserError(f"--slurm: {_line(error)}") from None
