@@ -43,17 +43,13 @@ def main(argv: list[str]) -> None:
   named = [*_WORKDIRS.value, *argv[1:]]
   try:
     found = folders.find(named)
-    out = pathlib.Path(os.path.expanduser(_OUT.value or _home(named[0], found) / "report"))
+    first = pathlib.Path(os.path.expanduser(named[0]))
+    home = first if first.is_dir() else found[0]  # of a pattern, its first sweep
+    out = pathlib.Path(os.path.expanduser(_OUT.value or home / "report"))
     page = make(found, _GROUPS.value, out)
   except (UserError, OSError) as error:
     sys.exit(f"error: {error}")
   print(f"the report is in {page}")
-
-
-def _home(name: str, found: list[pathlib.Path]) -> pathlib.Path:
-  """The first folder as it was named; of a pattern, its first sweep."""
-  folder = pathlib.Path(os.path.expanduser(name))
-  return folder if folder.is_dir() else found[0]
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from resnet_jax.paper import OTHERS
 from resnet_jax.report import depth, facts, figures, paired, tables
 from resnet_jax.report.page import Block, Code, Section, Text
-from resnet_jax.report.read import ReportedRow, ReportedSweep, flags
+from resnet_jax.report.read import ReportedSweep
 from resnet_jax.report.style import Style, styles
 from resnet_jax.runs.headline import ERROR
+from resnet_jax.sweep.plan import flags
 
 METHOD = (
   "Test values are those of the last step. Medians, means and deviations (n − 1) are over the "
@@ -41,33 +42,27 @@ def build(sweeps: Sequence[ReportedSweep]) -> Section:
   looks = styles(sweeps)
   title = sweeps[0].title if len(sweeps) == 1 else f"The results of {len(sweeps)} sweeps"
   parts = [_sweep(sweep, looks) for sweep in sweeps]
-  blocks: list[Block] = list(parts[0].blocks if len(sweeps) == 1 else parts)
+  blocks: Sequence[Block] = parts[0].blocks if len(sweeps) == 1 else parts
   errors = any(row.headline == ERROR for sweep in sweeps for row in sweep.rows)
   texts = [METHOD, INTERVAL, *([FAIL, PAPERS] if errors else [])]
   notes = Section("How the numbers are made", [Text(text) for text in texts])
-  timings = [tables.timing(sweep, looks) for sweep in sweeps if any(r.done for r in sweep.runs)]
-  return Section(
-    title,
-    [
-      *blocks,
-      notes,
-      Section("Time and memory", timings or [Text("No run is done yet.")], id="timing"),
-    ],
-  )
+  timings = [tables.timing(sweep, looks) for sweep in sweeps if any(r.done for r in sweep.rows)]
+  times = Section("Time and memory", timings or [Text("No run is done yet.")], id="timing")
+  return Section(title, [*blocks, notes, times])
 
 
 def _sweep(sweep: ReportedSweep, looks: dict[str, Style]) -> Section:
   blocks: list[Block] = [Text(_progress(sweep))]
-  begun = [group for group in sweep.groups if any(map(_begun, group.rows))]
+  begun = [g for g in sweep.groups if any(run.status.state != "waiting" for run in g.runs)]
   for group in begun or sweep.groups:
-    name = _file_name(sweep.name, group.name)
-    shown: list[Block | None] = [
-      tables.results(group, looks),
-      figures.headlines(group, f"{name}-{_file_name(group.base.headline.name)}", looks),
-      figures.losses(group, f"{name}-training-loss", looks),
-    ]
-    title = group.name or group.base.headline.title.capitalize()
-    blocks.append(Section(title, [block for block in shown if block]))
+    name, headline = _file_name(sweep.name, group.name), group.base.headline
+    shown: list[Block] = [tables.results(group, looks)]
+    if any(run.measured for run in group.runs):
+      shown += [
+        figures.headlines(group, f"{name}-{_file_name(headline.name)}", looks),
+        figures.losses(group, f"{name}-training-loss", looks),
+      ]
+    blocks.append(Section(group.name or headline.title.capitalize(), shown))
   if drawn := depth.figure(sweep, f"{_file_name(sweep.name)}-depth", looks):
     title = sweep.rows[0].headline.title.capitalize()
     blocks.append(Section(f"{title} against depth", [drawn]))
@@ -81,21 +76,17 @@ _COMMAND = "One run of one row, again; with another row's flags and seed, any ot
 def _command(sweep: ReportedSweep) -> str:
   """Reproduces the first run of the last row."""
   row = sweep.groups[0].rows[-1]
-  words = ["python", "-m", "resnet_jax.main", f"--config={row.base}", *flags(row.overrides)]
+  words = ["python", "-m", "resnet_jax.main", f"--config={sweep.base}", *flags(row.overrides)]
   return shlex.join([*words, f"--config.seed={row.runs[0].seed}", "--workdir=runs/again"])
-
-
-def _begun(row: ReportedRow) -> bool:
-  return any(run.status.state != "waiting" for run in row.runs)
 
 
 def _progress(sweep: ReportedSweep) -> str:
   """How many runs are done, and on what."""
   states = Counter(run.status.state for run in sweep.runs)
-  data = facts.all_data(sweep.rows)
-  done = f"{states.pop('done', 0)} of {len(sweep.runs)} runs done"
-  others = [f"{count} {state}" for state, count in sorted(states.items())]
-  return f"{', '.join([done, *others])}. Data: {', '.join(data) or 'not known yet'}."
+  said = [f"{states.pop('done', 0)} of {len(sweep.runs)} runs done"]
+  said += [f"{count} {state}" for state, count in sorted(states.items())]
+  data = ", ".join(facts.all_data(sweep.rows)) or "not known yet"
+  return f"{', '.join(said)}. Data: {data}."
 
 
 def _file_name(*parts: str) -> str:

@@ -43,7 +43,5 @@ def curve(runs: Iterable[ReportedRun], split: str, key: str) -> Curve:
     for step, value in points(run, split, key):
       values.setdefault(step, []).append(value)
   steps = sorted(values)
-  each = [values[step] for step in steps]
-  return Curve(
-    steps, *([function(at) for at in each] for function in (statistics.median, min, max))
-  )
+  functions = (statistics.median, min, max)
+  return Curve(steps, *([function(values[step]) for step in steps] for function in functions))

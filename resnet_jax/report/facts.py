@@ -2,6 +2,7 @@
 
 import functools
 import shlex
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from resnet_jax import paper
 from resnet_jax.report import paired
-from resnet_jax.report.read import Group, ReportedRow, ReportedRun, ReportedSweep, Tested, flags
+from resnet_jax.report.read import ReportedRow, ReportedRun, Tested
 from resnet_jax.runs.headline import ERROR
+from resnet_jax.sweep.plan import flags
 
 
 def measured_on(row: ReportedRow) -> str:
@@ -35,15 +37,11 @@ def difference(row: ReportedRow, base: ReportedRow) -> paired.Difference | None:
   if row is base:
     return None
   ours, theirs = ({run.seed: run.tested for run in r.done if run.tested} for r in (row, base))
-  seeds = [seed for seed in ours if seed in theirs]
-  if not seeds:
-    return None
-  pairs = [(ours[seed], theirs[seed]) for seed in seeds]
-  if not all(_alike(pairs[0][0], tested) for pair in pairs for tested in pair):
+  pairs = [(tested, theirs[seed]) for seed, tested in ours.items() if seed in theirs]
+  if not pairs or not all(_alike(pairs[0][0], tested) for pair in pairs for tested in pair):
     return None  # not the same test set
-  return paired.difference(
-    np.stack([one.values for one, _ in pairs]), np.stack([other.values for _, other in pairs])
-  )
+  values = np.array([[one.values, other.values] for one, other in pairs])
+  return paired.difference(values[:, 0], values[:, 1])
 
 
 def _alike(one: Tested, other: Tested) -> bool:
@@ -59,26 +57,34 @@ def _alike(one: Tested, other: Tested) -> bool:
   return bool(np.all(unread | (one.labels == other.labels)))
 
 
+def median(values: Sequence[float]) -> float | None:
+  """None where there are no values."""
+  return statistics.median(values) if values else None
+
+
 def failed(row: ReportedRow) -> bool:
   """Whether the paper would print "fail": a median test error over 20 % on CIFAR-10."""
-  summary = paired.summarize(row.finals)
   judged = row.data == "cifar10" and row.headline == ERROR
-  return judged and summary is not None and summary.median > paper.FAIL
+  return judged and (median(row.finals) or 0) > paper.FAIL
 
 
 def published(row: ReportedRow) -> list[paper.Published]:
-  """What the papers have of the row's net; its own data set's numbers come first."""
+  """What the papers have of the row's net, on its own data set where they have it; else on one
+  other.
+  """
   if row.config is None or row.headline != ERROR:  # the papers' tables are of errors
     return []
-  return paper.find(row.config.model, row.data)
+  entries = paper.find(row.config.model, row.data)
+  return [entry for entry in entries if entry.measured_on == entries[0].measured_on]
 
 
 def budget(row: ReportedRow) -> str:
   """How long the row trains, and on what; empty before its first start."""
-  if not (started := [run for run in row.runs if run.status.steps]):
+  run = next((run for run in row.runs if run.status.steps), None)
+  if run is None:
     return ""
-  steps, data = started[0].status.steps or 0, started[0].result["data"]
-  batch = started[0].config.data.batch_size
+  steps, batch = run.status.steps or 0, run.config.data.batch_size
+  data = run.result["data"]
   seen = 100 * steps * batch / (paper.STEPS * paper.BATCH)
   short = f" ({seen:.2g} % of the images that the papers' runs see)" if seen < 99.5 else ""
   return (
@@ -101,75 +107,54 @@ def trouble(row: ReportedRow) -> list[str]:
   return [f"seed {seed} {text}" for seed, text in said.items() if text]
 
 
-def number_line(
-  sweep: ReportedSweep, group: Group, row: ReportedRow, run: ReportedRun
-) -> dict[str, Any]:
+def number_line(row: ReportedRow, run: ReportedRun) -> dict[str, Any]:
   """A run as a line of numbers.csv; nothing in it differs between equal runs."""
   data, headline = run.result.get("data", {}), row.headline
-  measured = [found for found in run.measured if found["split"] == "test"]
+  tests = [found[headline.name] for found in run.measured if found["split"] == "test"]
   return {
-    "sweep": sweep.name,
-    "group": group.name,
-    "row": row.name,
-    "seed": run.seed,
     "status": run.status.state,
     "step": run.status.step,
     "steps": run.status.steps,
     "data": row.data,
-    "train_examples": data.get("train_examples"),
-    "test_examples": data.get("test_examples"),
+    **{key: data.get(key) for key in ("train_examples", "test_examples")},
     "batch_size": None if run.config is None else run.config.data.batch_size,
     "params": run.result.get("params"),
     f"test_{headline.name}": run.last("test", headline.name),
     "test_loss": run.last("test", "loss"),
     f"train_{headline.name}": run.last("train", headline.name),
     "train_loss": run.last("train", "loss"),
-    f"best_test_{headline.name}": headline.best(found[headline.name] for found in measured),
+    f"best_test_{headline.name}": headline.best(tests),
     "reason": run.status.reason,
   }
 
 
-def row_line(sweep: ReportedSweep, group: Group, row: ReportedRow) -> dict[str, Any]:
+def row_line(row: ReportedRow, base: ReportedRow) -> dict[str, Any]:
   """A row as a line of rows.csv."""
-  summary, name = paired.summarize(row.finals), row.headline.name
-  compared = difference(row, group.base)
-  entry = next(iter(published(row)), None)
+  name, entry = row.headline.name, next(iter(published(row)), None)
   states = [run.status.state for run in row.runs]
-  line = {
-    "sweep": sweep.name,
-    "group": group.name,
-    "row": row.name,
-    "base_row": group.base.name,
+  return {
+    "base_row": base.name,
     "overrides": shlex.join(flags(row.overrides)),
     "data": row.data,
     "budget": budget(row),
     "runs": len(row.runs),
     **{state: states.count(state) for state in ("done", "diverged", "failed")},
-  }
-  line |= _named(f"test_{name}", summary, ("median", "mean", "deviation"))
-  line |= {"fail": failed(row)}
-  line |= {f"train_{key}_median": _median(row.last("train", key)) for key in (name, "loss")}
-  line |= _named("difference", compared, ("mean", "low", "high", "seeds"))
-  line |= {
+    **_named(f"test_{name}", paired.summarize(row.finals), ("median", "mean", "deviation")),
+    "fail": failed(row),
+    **{f"train_{key}_median": median(row.last("train", key)) for key in (name, "loss")},
+    **_named("difference", difference(row, base), ("mean", "low", "high", "seeds")),
     "published": entry and ("fail" if entry.fail else entry.error),
     "published_on": entry and entry.measured_on,
     "published_in": entry and source(entry),
     "published_remark": entry and entry.remark,
   }
-  return line
 
 
-def timing_line(
-  sweep: ReportedSweep, group: Group, row: ReportedRow, run: ReportedRun
-) -> dict[str, Any]:
+def timing_line(run: ReportedRun) -> dict[str, Any]:
   """A run as a line of timing.csv: all that may differ between equal runs."""
   result = run.result
   device = result.get("device", {})
   return {
-    "sweep": sweep.name,
-    "group": group.name,
-    "row": row.name,
-    "seed": run.seed,
     "seconds": result.get("seconds"),
     "peak_memory_bytes": result.get("peak_memory_bytes"),
     **{f"device_{key}": device.get(key) for key in ("platform", "kind", "count")},
@@ -185,8 +170,3 @@ def source(entry: paper.Published) -> str:
 
 def _named(prefix: str, values: Any, keys: Sequence[str]) -> dict[str, Any]:
   return {f"{prefix}_{key}": values and getattr(values, key) for key in keys}
-
-
-def _median(values: Sequence[float]) -> float | None:
-  summary = paired.summarize(values)
-  return None if summary is None else summary.median

@@ -1,8 +1,8 @@
 """Figures in the tutorial's style: error against iterations, training dashed, test solid."""
 
 import io
+import itertools
 import math
-import statistics
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from resnet_jax.report import page
-from resnet_jax.report.curves import Curve, curve, points
+from resnet_jax.report.curves import curve, points
+from resnet_jax.report.facts import median
 from resnet_jax.report.read import Group, ReportedRow
 from resnet_jax.report.style import BASE, Style
 from resnet_jax.runs.headline import Metric, named
@@ -23,6 +24,8 @@ from resnet_jax.runs.headline import Metric, named
 COLUMNS = 3
 GREY = "#595959"
 _LINES: dict[str, Any] = {"test": "-", "train": "--"}
+CROSS: Any = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "linestyle": ""}
+Styles = dict[str, Style]
 RC: Any = {
   "svg.hashsalt": "resnet_jax",  # the same bytes from the same runs
   "svg.fonttype": "path",
@@ -59,37 +62,36 @@ def is_error(metric: Metric) -> bool:
   return metric.unit == "%" and metric.lower_is_better
 
 
-def headlines(group: Group, name: str, styles: dict[str, Style]) -> page.Figure | None:
-  """Each row beside the base row, a panel each; None where nothing was measured."""
+def headlines(group: Group, name: str, styles: Styles) -> page.Figure:
+  """Each row beside the base row, a panel each."""
   metric = group.base.headline
   limit = scale(group) if is_error(metric) else math.inf
 
   def scaled(axes: Axes, row: ReportedRow) -> None:
     axes.set_ylabel(metric.heading())
-    if limit == math.inf:
-      return
     beyond = _beyond(row, limit)
-    axes.set_ylim(0, 100 if beyond else limit)
+    if limit < math.inf:
+      axes.set_ylim(0, 100 if beyond else limit)
     if beyond and limit < 100:
       axes.text(0.01, 0.02, "axis to 100 %", transform=axes.transAxes, color=GREY, va="bottom")
       axes.set_facecolor("#f6f6f6")
 
+  title = metric.title[:1].upper() + metric.title[1:]
   caption = (
-    f"{_capital(metric.title)} against iterations{_of(group)}: test solid, training dashed (its "
+    f"{title} against iterations{_of(group)}: test solid, training dashed (its "
     "mean since the test before). Lines are medians over seeds, bands go from the least to the "
     "most."
   )
   if limit < 100:
-    caption += f" What is above {limit:g} % is cut"
     ends_there = any(_beyond(row, limit) for row in group.rows[1:])
-    caption += ", but in the grey panels of rows that end there." if ends_there else "."
+    where = ", but in the grey panels of rows that end there" if ends_there else ""
+    caption += f" What is above {limit:g} % is cut{where}."
   return _panels(group, name, styles, ("test", "train"), metric.name, scaled, caption)
 
 
-def losses(group: Group, name: str, styles: dict[str, Style]) -> page.Figure | None:
+def losses(group: Group, name: str, styles: Styles) -> page.Figure:
   """Training losses on a logarithmic scale; panels as in `headlines`."""
-  runs = [run for row in group.rows for run in row.runs]
-  values = [y for run in runs for _, y in points(run, "train", "loss") if y > 0]
+  values = [y for run in group.runs for _, y in points(run, "train", "loss") if y > 0]
   low, high = (max(min(values), 1e-5), min(max(values), 10)) if values else (0.1, 10)
 
   def scaled(axes: Axes, row: ReportedRow) -> None:
@@ -113,26 +115,23 @@ def _beyond(row: ReportedRow, limit: float) -> bool:
   return (last_headline(row) or 0) > 0.8 * limit
 
 
-def _capital(text: str) -> str:
-  return text[:1].upper() + text[1:]
-
-
 def _of(group: Group) -> str:
   return f", {group.name}" if group.name else ""
 
 
-def _panels(group, name, styles, splits, key, scaled, caption) -> page.Figure | None:
-  rows = list(group.rows[1:]) or [group.base]
-  if not any(run.measured for row in group.rows for run in row.runs):
-    return None
+def _panels(group, name, styles, splits, key, scaled, caption) -> page.Figure:
+  rows = group.rows[1:] or group.rows
   columns = 2 if len(rows) in (2, 4) else min(COLUMNS, len(rows))
+  width, entries = {1: (6, 2), 2: (8.4, 3), 3: (11, 5)}[columns]
   lines = math.ceil(len(rows) / columns)
   with rc_context(RC):
-    width, entries = {1: (6, 2), 2: (8.4, 3)}.get(columns, (11, 5))
     canvas = Canvas(figsize=(width, 2.55 * lines + 0.5), layout="constrained")
-    grid = list(canvas.subplots(lines, columns, squeeze=False, sharex=True).flat)
-    last = max(run.status.steps or run.status.step for row in group.rows for run in row.runs)
-    for axes, row in zip(grid, rows, strict=False):
+    grid = canvas.subplots(lines, columns, squeeze=False, sharex=True).flat
+    last = max(run.status.steps or run.status.step for run in group.runs)
+    for axes, row in itertools.zip_longest(grid, rows):
+      if row is None:
+        axes.remove()
+        continue
       scaled(axes, row)
       for drawn in dict.fromkeys((group.base, row)):
         _draw(axes, drawn, styles[drawn.name], splits, key)
@@ -141,14 +140,12 @@ def _panels(group, name, styles, splits, key, scaled, caption) -> page.Figure | 
         axes.ticklabel_format(axis="x", style="sci", scilimits=(4, 4))
       axes.tick_params(labelbottom=True)
       _title(axes, row, styles[row.name], splits[0], key)
-    for axes in grid[len(rows) :]:
-      axes.remove()
     canvas.supxlabel("iterations", fontsize=8.5)
     _explain(canvas, group, splits, entries)
-    what = " and ".join({"test": "test", "train": "training"}[split] for split in splits)
+    what = "Test and training" if "test" in splits else "Training"
     title = named(key, [group.base.headline]).title
     alt = (
-      f"{_capital(what)} {title} against iterations{_of(group)}; one panel each: "
+      f"{what} {title} against iterations{_of(group)}; one panel each: "
       f"{'; '.join(row.name for row in rows)}; base row: {group.base.name}."
     )
     return save(canvas, name, caption, alt)
@@ -161,41 +158,26 @@ def _draw(axes: Axes, row: ReportedRow, style: Style, splits: Sequence[str], key
   for split in splits:
     look: dict[str, Any] = {"color": style.color, "linewidth": 1.0 if split == "train" else 1.5}
     look |= {"linestyle": _LINES[split], "zorder": 3 + above}
-    found = curve(sound, split, key)
-    if found.steps:
-      marker = style.marker or ("." if len(found.steps) == 1 else "")
-      every = max(1, len(found.steps) // 6)
-      axes.plot(found.steps, found.median, marker=marker, markevery=every, **look)
-      _band(axes, found, style)
+    steps, medians, low, high = curve(sound, split, key)
+    if steps:
+      marker = style.marker or ("." if len(steps) == 1 else "")
+      axes.plot(steps, medians, marker=marker, markevery=max(1, len(steps) // 6), **look)
+    if low != high:
+      axes.fill_between(steps, low, high, color=style.color, alpha=0.18, lw=0)
     for run in row.runs:
       if run.status.state == "diverged" and (seen := points(run, split, key)):
         axes.plot(*zip(*seen, strict=True), **look | {"linewidth": 0.7})
         step, value = seen[-1]
-        cross: dict[str, Any] = {
-          "color": style.color,
-          "markersize": 7,
-          "markeredgewidth": 2,
-          "zorder": 5,
-        }
-        axes.plot(step, min(value, axes.get_ylim()[1]), "x", clip_on=False, **cross)
-
-
-def _band(axes: Axes, found: Curve, style: Style) -> None:
-  if found.low != found.high:
-    axes.fill_between(found.steps, found.low, found.high, color=style.color, alpha=0.18, lw=0)
+        top = axes.get_ylim()[1]
+        axes.plot(step, min(value, top), color=style.color, clip_on=False, zorder=5, **CROSS)
 
 
 def _title(axes: Axes, row: ReportedRow, style: Style, split: str, key: str) -> None:
   """The row's name beside its line, and its last error: dark text, whatever the colour."""
   line = Line2D([], [], color=style.color, marker=style.marker, linestyle=_LINES[split])
-  name = textwrap.fill(row.name, 40)
-  above: dict[str, Any] = {
-    "loc": "lower left",
-    "bbox_to_anchor": (0, 1),
-    "borderaxespad": 0,
-    "borderpad": 0.3,
-  }
-  axes.legend([line], [name], prop={"weight": "bold", "size": 8.5}, handlelength=2.4, **above)
+  above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0}
+  above |= {"borderpad": 0.3, "handlelength": 2.4, "prop": {"weight": "bold", "size": 8.5}}
+  axes.legend([line], [textwrap.fill(row.name, 40)], **above)
   if key == row.headline.name and (value := last_headline(row)) is not None:
     axes.set_title(row.headline.text(value), loc="right")
 
@@ -215,18 +197,16 @@ def _explain(canvas: Canvas, group: Group, splits: Sequence[str], entries: int) 
     ]
   if max(len(row.runs) for row in group.rows) > 1:
     handles.append(Patch(color=GREY, alpha=0.25, lw=0, label="least to most of the seeds"))
-  if any(run.status.state == "diverged" for row in group.rows for run in row.runs):
-    cross: dict[str, Any] = {"marker": "x", "markersize": 7, "markeredgewidth": 2}
-    handles.append(Line2D([], [], color=GREY, linestyle="", label="diverged", **cross))
+  if any(run.status.state == "diverged" for run in group.runs):
+    handles.append(Line2D([], [], color=GREY, label="diverged", **CROSS))
   canvas.legend(handles=handles, loc="outside upper left", ncols=entries)
 
 
 def last_headline(row: ReportedRow) -> float | None:
   """The median headline of the runs that are done; while none is, of those under way."""
-  name = row.headline.name
-  lasts = [run.last("test", name) for run in row.runs if run.status.state != "diverged"]
-  values = row.finals or [value for value in lasts if value is not None]
-  return statistics.median(values) if values else None
+  name, sound = row.headline.name, (run for run in row.runs if run.status.state != "diverged")
+  lasts = (run.last("test", name) for run in sound)
+  return median(row.finals or [value for value in lasts if value is not None])
 
 
 def scale(group: Group) -> float:
@@ -236,7 +216,6 @@ def scale(group: Group) -> float:
   lasts = [value for row in group.rows if (value := last_headline(row)) is not None]
   if not lasts:
     return 100
-  base = last_headline(group.base)
-  trains = max(10, 3 * (lasts[0] if base is None else base))
+  trains = max(10, 3 * lasts[0])
   top = 1.6 * max((value for value in lasts if value <= trains), default=trains)
   return min(100, max(10, math.ceil(top / 5) * 5))

@@ -21,19 +21,15 @@ def find(named: Iterable[str]) -> list[pathlib.Path]:
   """
   found: dict[str, pathlib.Path] = {}
   for name in named:
-    sweeps = [sweep for folder in _matches(name) for sweep in _below(folder, set())]
+    path = os.path.expanduser(name)
+    pattern = not os.path.lexists(path) and bool(set("*?") & set(path))
+    matches = sorted(glob.glob(path.replace("[", "[[]"))) if pattern else [path]
+    sweeps = [sweep for match in matches for sweep in _below(pathlib.Path(match), set())]
     if not sweeps:
-      raise UserError(f"--workdir={name} holds no sweep: {_reason(name)}")
+      raise UserError(f"--workdir={name} holds no sweep: {_reason(pathlib.Path(path))}")
     for sweep in sweeps:
       found.setdefault(os.path.realpath(sweep), sweep)
   return list(found.values())
-
-
-def _matches(name: str) -> list[pathlib.Path]:
-  path = os.path.expanduser(name)
-  if not os.path.lexists(path) and any(sign in path for sign in "*?"):
-    return [pathlib.Path(match) for match in sorted(glob.glob(path.replace("[", "[[]")))]
-  return [pathlib.Path(path)]
 
 
 def _below(folder: pathlib.Path, entered: set[str]) -> list[pathlib.Path]:
@@ -51,12 +47,11 @@ def _below(folder: pathlib.Path, entered: set[str]) -> list[pathlib.Path]:
   return [sweep for path in inner for sweep in _below(path, entered)]
 
 
-def _reason(name: str) -> str:
-  path = pathlib.Path(os.path.expanduser(name))
+def _reason(path: pathlib.Path) -> str:
   if (path / RUN).is_file():
     return "it is a single run; name the folder of a sweep or one above several"
   if path.is_dir():
     return f"there is no {SWEEP} in it or below it"
   if path.exists():
     return "it is a file; name the folder of a sweep or one above several"
-  return "there is no such folder" + (" that holds one" if set("*?") & set(name) else "")
+  return "there is no such folder" + (" that holds one" if set("*?") & set(str(path)) else "")

@@ -3,9 +3,8 @@
 import html
 import itertools
 import re
-from collections.abc import Sequence
 
-from resnet_jax.report.page import Block, Cell, Code, Column, Figure, Section, Table, Text
+from resnet_jax.report.page import Block, Cell, Code, Column, Figure, Row, Section, Table, Text
 
 STYLE = """
 :root { color-scheme: light; }
@@ -58,19 +57,18 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f5f5f5; paddi
 
 def render(page: Section) -> str:
   """The whole file."""
-  return "\n".join(
-    [
-      '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-      '<meta name="viewport" content="width=device-width, initial-scale=1">',
-      # The page needs nothing else, and nothing in it could ask for it.
-      '<meta http-equiv="Content-Security-Policy" '
-      "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">",
-      '<link rel="icon" href="data:,">',  # or a browser asks for one
-      f"<title>{escape(page.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
-      *_section(page, 1),
-      "</main>\n</body>\n</html>\n",
-    ]
-  )
+  parts = [
+    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+    '<meta name="viewport" content="width=device-width, initial-scale=1">',
+    # The page needs nothing else, and nothing in it could ask for it.
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">",
+    '<link rel="icon" href="data:,">',  # or a browser asks for one
+    f"<title>{escape(page.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
+    _section(page, 1),
+    "</main>\n</body>\n</html>\n",
+  ]
+  return "\n".join(parts)
 
 
 def escape(text: str) -> str:
@@ -78,18 +76,19 @@ def escape(text: str) -> str:
   return html.escape(text).replace(" %", "\u00a0%")
 
 
-def _section(section: Section, level: int) -> list[str]:
+def _section(section: Section, level: int) -> str:
   parts = [f"<h{level}>{escape(section.title)}</h{level}>"]
-  for block in section.blocks:
-    parts += _section(block, level + 1) if isinstance(block, Section) else [_block(block)]
-  if level == 1:
-    return parts
-  name = f' id="{escape(section.id)}"' if section.id else ""
-  return [f"<section{name}>", *parts, "</section>"]
+  parts += [_block(block, level) for block in section.blocks]
+  if level > 1:
+    name = f' id="{escape(section.id)}"' if section.id else ""
+    parts = [f"<section{name}>", *parts, "</section>"]
+  return "\n".join(parts)
 
 
-def _block(block: Block) -> str:
+def _block(block: Block, level: int) -> str:
   match block:
+    case Section():
+      return _section(block, level + 1)
     case Text(text):
       return f"<p>{escape(text)}</p>"
     case Code(text):
@@ -98,8 +97,7 @@ def _block(block: Block) -> str:
       caption = f"<figcaption><span>{escape(block.caption)}</span></figcaption>"
       return f'<figure>\n<div class="box" tabindex="0">{_svg(block)}</div>\n{caption}\n</figure>'
     case Table():
-      return _table(block.filled())
-  raise TypeError(block)
+      return _table(block.caption, block.filled())
 
 
 def _svg(figure: Figure) -> str:
@@ -115,24 +113,24 @@ def _svg(figure: Figure) -> str:
   return text.replace("<svg", label, 1).strip()
 
 
-def _table(table: Table) -> str:
-  rows = "\n".join(f"<tr>{''.join(_cells(table, row))}</tr>" for row in table.rows)
-  caption = f"<caption><span>{escape(table.caption)}</span></caption>"
+def _table(caption: str, rows: list[Row]) -> str:
+  body = "\n".join(f"<tr>{_cells(row)}</tr>" for row in rows)
   return (
-    f'<div class="box" tabindex="0"><table>\n{caption}\n<thead>{_head(table)}</thead>\n'
-    f"<tbody>\n{rows}\n</tbody></table></div>"
+    f'<div class="box" tabindex="0"><table>\n<caption><span>{escape(caption)}</span></caption>\n'
+    f"<thead>{_head([column for column, _ in rows[0]])}</thead>\n"
+    f"<tbody>\n{body}\n</tbody></table></div>"
   )
 
 
-def _head(table: Table) -> str:
+def _head(columns: list[Column]) -> str:
   """One row of headings, or two where some stand under a common one."""
-  two = any(column.over for column in table.columns)
+  two = any(column.over for column in columns)
   upper, lower = [], []
-  for over, columns in itertools.groupby(table.columns, key=lambda column: column.over):
+  for over, group in itertools.groupby(columns, key=lambda column: column.over):
     span = " rowspan=2" if two and not over else ""
     cells = [
       f'<th scope="col" class="{_kind(column)}"{span}>{escape(column.name)}</th>'
-      for column in columns
+      for column in group
     ]
     if two and over:
       upper.append(f'<th class="over" scope="colgroup" colspan={len(cells)}>{escape(over)}</th>')
@@ -142,13 +140,11 @@ def _head(table: Table) -> str:
   return "".join(f"<tr>{''.join(row)}</tr>" for row in (upper, lower) if row)
 
 
-def _cells(table: Table, row: Sequence[Cell]) -> list[str]:
+def _cells(row: Row) -> str:
   """The first names the row."""
-  name, *rest = map(_cell, row)
-  return [f'<th scope="row">{name}</th>'] + [
-    f'<td class="{_kind(column)}">{cell}</td>'
-    for column, cell in zip(table.columns[1:], rest, strict=True)
-  ]
+  (_, name), *rest = row
+  cells = [f'<td class="{_kind(column)}">{_cell(cell)}</td>' for column, cell in rest]
+  return "".join([f'<th scope="row">{_cell(name)}</th>', *cells])
 
 
 def _kind(column: Column) -> str:

@@ -1,24 +1,25 @@
 """A page as Markdown, its figures as files beside it."""
 
-from resnet_jax.report.page import Block, Cell, Code, Figure, Section, Table, Text
+from resnet_jax.report.page import Block, Cell, Code, Figure, Row, Section, Table, Text
 
 
 def render(page: Section) -> str:
   """The whole file."""
-  return "\n\n".join(_blocks(page, 1)) + "\n"
+  return _section(page, 1) + "\n"
 
 
-def _blocks(section: Section, level: int) -> list[str]:
+def _section(section: Section, level: int) -> str:
   parts = [f"{'#' * level} {_escape(section.title)}"]
-  for block in section.blocks:
-    parts += _blocks(block, level + 1) if isinstance(block, Section) else [_block(block)]
+  parts += [_block(block, level) for block in section.blocks]
   if section.id:  # so that a machine finds where it begins and ends
-    return [f"<!-- {section.id} -->", *parts, f"<!-- end of {section.id} -->"]
-  return parts
+    parts = [f"<!-- {section.id} -->", *parts, f"<!-- end of {section.id} -->"]
+  return "\n\n".join(parts)
 
 
-def _block(block: Block) -> str:
+def _block(block: Block, level: int) -> str:
   match block:
+    case Section():
+      return _section(block, level + 1)
     case Text(text):
       return _escape(text)
     case Code(text):
@@ -26,15 +27,15 @@ def _block(block: Block) -> str:
     case Figure():
       return f"![{_escape(block.alt)}](figures/{block.name}.svg)\n\n{_escape(block.caption)}"
     case Table():
-      return _table(block.filled())
-  raise TypeError(block)
+      return _table(block.caption, block.filled())
 
 
-def _table(table: Table) -> str:
-  rule = ["---:" if column.numeric else ":---" for column in table.columns]
-  rows = [[_escape(column.title) for column in table.columns], rule]
-  rows += [[_cell(cell) for cell in row] for row in table.rows]
-  return "\n".join([f"{_escape(table.caption)}\n", *(f"| {' | '.join(row)} |" for row in rows)])
+def _table(caption: str, rows: list[Row]) -> str:
+  columns = [column for column, _ in rows[0]]
+  lines = [[_escape(f"{c.over}: {c.name}" if c.over else c.name) for c in columns]]
+  lines.append(["---:" if column.numeric else ":---" for column in columns])
+  lines += [[_cell(cell) for _, cell in row] for row in rows]
+  return "\n".join([f"{_escape(caption)}\n", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def _cell(cell: Cell) -> str:

@@ -1,12 +1,10 @@
 """What a page is made of. `html` and `markdown` render the same page."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Union
+from typing import NamedTuple, Union
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
   """Of a table: text, and what is small print beside it."""
 
   text: str
@@ -17,37 +15,31 @@ class Cell:
   code: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
   """A heading, under one that neighbouring columns may share."""
 
   name: str
   over: str = ""
   numeric: bool = True
 
-  @property
-  def title(self) -> str:
-    """Both headings in one line."""
-    return ": ".join(filter(None, (self.over, self.name)))
+
+Row = Sequence[tuple[Column, Cell]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
-  """Columns that are empty in every row are left out."""
+class Table(NamedTuple):
+  """Rows of the same columns; those that are empty in every row are left out."""
 
   caption: str
-  columns: Sequence[Column]
-  rows: Sequence[Sequence[Cell]]
+  rows: Sequence[Row]
 
-  def filled(self) -> "Table":
-    """Without the empty columns."""
-    kept = [i for i in range(len(self.columns)) if any(row[i].text for row in self.rows)]
-    rows = [[row[i] for i in kept] for row in self.rows]
-    return Table(self.caption, [self.columns[i] for i in kept], rows)
+  def filled(self) -> list[Row]:
+    """The rows without the empty columns; the first has the headings."""
+    columns = zip(*self.rows, strict=True)
+    kept = [column for column in columns if any(cell.text for _, cell in column)]
+    return list(zip(*kept, strict=True))
 
 
-@dataclasses.dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
   """A picture under figures/, as SVG for the page and PNG for slides."""
 
   name: str
@@ -57,22 +49,19 @@ class Figure:
   png: bytes
 
 
-@dataclasses.dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
   """A paragraph."""
 
   text: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Code:
+class Code(NamedTuple):
   """A command to paste."""
 
   text: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
   """A heading and what stands under it."""
 
   title: str

@@ -11,14 +11,11 @@ COUNTS = 2**22  # numbers drawn at a time
 
 
 class Summary(NamedTuple):
-  """Over a number of seeds; `deviation` is the sample's (n - 1), None of a single one."""
+  """Over seeds; `deviation` is the sample's (n - 1), None of a single one."""
 
-  number: int
   median: float
   mean: float
   deviation: float | None
-  least: float
-  most: float
 
 
 class Difference(NamedTuple):
@@ -35,8 +32,7 @@ def summarize(values: Sequence[float]) -> Summary | None:
   if not values:
     return None
   deviation = statistics.stdev(values) if len(values) > 1 else None
-  median, mean = statistics.median(values), statistics.fmean(values)
-  return Summary(len(values), median, mean, deviation, min(values), max(values))
+  return Summary(statistics.median(values), statistics.fmean(values), deviation)
 
 
 def difference(values: np.ndarray, base_values: np.ndarray) -> Difference:

@@ -1,10 +1,11 @@
 """The runs of sweeps, as their folders have them; several folders of one sweep are one sweep."""
 
+import contextlib
 import dataclasses
 import pathlib
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from resnet_jax.runs import metrics
 from resnet_jax.runs.headline import Metric, of_result, tested
 from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.sweep import status as status_lib
+from resnet_jax.sweep.plan import flags
 
 
 class Tested(NamedTuple):
@@ -36,14 +38,9 @@ class ReportedRun:
   tested: Tested | None = None  # None until it is done
 
   @property
-  def done(self) -> bool:
-    """Whether it was trained to its end; only then its error counts."""
-    return self.status.state == "done"
-
-  @property
-  def result(self) -> dict[str, Any]:
+  def result(self) -> Mapping[str, Any]:
     """`result.json`, empty before the first start."""
-    return self.status.result or {}
+    return self.status.result
 
   def last(self, split: str, key: str) -> float | None:
     """The last measurement of a split."""
@@ -56,7 +53,6 @@ class ReportedRow:
   """A row of a sweep, and its runs by seed."""
 
   plan: plan_lib.PlannedRow
-  base: str
   overrides: dict[str, Any]  # the sweep's and the row's, over the base
   runs: tuple[ReportedRun, ...]
 
@@ -67,8 +63,8 @@ class ReportedRow:
 
   @property
   def done(self) -> list[ReportedRun]:
-    """The runs that are done."""
-    return [run for run in self.runs if run.done]
+    """The runs that were trained to their end; only their errors count."""
+    return [run for run in self.runs if run.status.state == "done"]
 
   @property
   def config(self) -> Any:
@@ -90,10 +86,6 @@ class ReportedRow:
     """The headlines of the runs that are done."""
     return [tested(run.result) for run in self.done]
 
-  def values(self, key: str) -> list[float]:
-    """A number of the results of the runs that are done."""
-    return [run.result[key] for run in self.done]
-
   def last(self, split: str, key: str) -> list[float]:
     """The last measurement of each run that is done."""
     values = (run.last(split, key) for run in self.done)
@@ -112,6 +104,11 @@ class Group:
     """What the others are compared with."""
     return self.rows[0]
 
+  @property
+  def runs(self) -> list[ReportedRun]:
+    """Of all rows."""
+    return [run for row in self.rows for run in row.runs]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReportedSweep:
@@ -119,6 +116,7 @@ class ReportedSweep:
 
   name: str
   title: str
+  base: str
   groups: tuple[Group, ...]
 
   @property
@@ -128,11 +126,11 @@ class ReportedSweep:
 
   @property
   def runs(self) -> list[ReportedRun]:
-    """Of all rows."""
-    return [run for row in self.rows for run in row.runs]
+    """Of all groups."""
+    return [run for group in self.groups for run in group.runs]
 
 
-_Place = tuple[pathlib.Path, plan_lib.Plan]
+Places = list[tuple[pathlib.Path, plan_lib.Plan]]
 
 
 def read(folders: Iterable[pathlib.Path]) -> list[ReportedSweep]:
@@ -141,7 +139,7 @@ def read(folders: Iterable[pathlib.Path]) -> list[ReportedSweep]:
   Raises:
     UserError: a folder holds no sweep, or two of one name disagree about a row.
   """
-  places: dict[str, list[_Place]] = {}
+  places: dict[str, Places] = {}
   for folder in folders:
     plan = plan_lib.load(folder)
     places.setdefault(plan.name, []).append((folder, plan))
@@ -164,30 +162,27 @@ def select(sweeps: Sequence[ReportedSweep], groups: Sequence[str]) -> list[Repor
   return [sweep for sweep in chosen if sweep.groups]
 
 
-def _merge(places: list[_Place]) -> ReportedSweep:
+def _merge(places: Places) -> ReportedSweep:
   """One sweep from all folders that hold some of its runs."""
   _refuse_others(places)
-  found: dict[str, dict[int, ReportedRun]] = {}
   rows: dict[str, plan_lib.PlannedRow] = {}
+  found: dict[str, dict[int, list[ReportedRun]]] = {}
   for folder, plan in places:
     for planned in plan.runs(folder):
       rows.setdefault(planned.row.title, planned.row)
       seeds = found.setdefault(planned.row.title, {})
-      run = _read_run(planned, plan)
-      if planned.seed not in seeds or _progress(run) > _progress(seeds[planned.seed]):
-        seeds[planned.seed] = run
+      seeds.setdefault(planned.seed, []).append(_read_run(planned, plan))
   plan = places[0][1]
   groups: dict[str, list[ReportedRow]] = {}
   for title, row in rows.items():
-    runs = tuple(run for _, run in sorted(found[title].items()))
+    runs = tuple(max(same, key=_progress) for _, same in sorted(found[title].items()))
     overrides = {**plan.settings, **row.overrides}
-    groups.setdefault(row.group, []).append(ReportedRow(row, plan.base, overrides, runs))
-  return ReportedSweep(
-    plan.name, plan.title, tuple(Group(name, tuple(rows)) for name, rows in groups.items())
-  )
+    groups.setdefault(row.group, []).append(ReportedRow(row, overrides, runs))
+  named = tuple(Group(name, tuple(members)) for name, members in groups.items())
+  return ReportedSweep(plan.name, plan.title, plan.base, named)
 
 
-def _refuse_others(places: Sequence[_Place]) -> None:
+def _refuse_others(places: Places) -> None:
   (first, plan), *rest = places
   known = {row.title: row.overrides for row in plan.rows}
   for folder, other in rest:
@@ -201,11 +196,6 @@ def _refuse_others(places: Sequence[_Place]) -> None:
         raise UserError(f"{where}, but their rows {row.title!r} differ: {ours} and {theirs}")
 
 
-def flags(overrides) -> list[str]:
-  """Overrides as flags of `resnet_jax.main`."""
-  return [f"--config.{key}={value}" for key, value in overrides.items()]
-
-
 def _progress(run: ReportedRun) -> tuple[bool, bool, int, bool]:
   state = run.status.state
   return (state == "done", state == "diverged", run.status.step, state != "waiting")
@@ -217,18 +207,18 @@ def _read_run(planned: plan_lib.PlannedRun, plan: plan_lib.Plan) -> ReportedRun:
   place = r"\S*" + re.escape(f"{planned.row.slug}/seed{planned.seed}")
   status = status._replace(reason=re.sub(place, "WORKDIR", status.reason))
   config = None
-  try:
-    config = config_lib.stored(status.result["config"]) if status.result else plan.config(planned)
-  except UserError:
-    if status.result:
-      raise
+  if status.result:
+    config = config_lib.stored(status.result["config"])
+  else:
+    with contextlib.suppress(UserError):
+      config = plan.config(planned)
   rows = metrics.read_rows(planned.workdir)
   rows.sort(key=lambda row: (row["step"], row["split"] == "test"))
-  tested = _read_tested(planned.workdir, status.result or {}) if status.state == "done" else None
+  tested = _read_tested(planned.workdir, status.result) if status.state == "done" else None
   return ReportedRun(planned.seed, status, rows, config, tested)
 
 
-def _read_tested(workdir: pathlib.Path, result: dict[str, Any]) -> Tested | None:
+def _read_tested(workdir: pathlib.Path, result: Mapping[str, Any]) -> Tested | None:
   """None where an older run kept no predictions, or a task keeps nothing of each example."""
   headline = of_result(result).name
   try:

@@ -20,11 +20,6 @@ class Style(NamedTuple):
   color: str
   marker: str
 
-  @property
-  def glyph(self) -> str:
-    """The marker as text."""
-    return MARKERS[self.marker]
-
 
 BASE = Style("#262626", "")
 
@@ -32,11 +27,9 @@ BASE = Style("#262626", "")
 def styles(sweeps: Iterable[ReportedSweep]) -> dict[str, Style]:
   """By the name of a row; dark grey for rows that are the base wherever they appear."""
   groups = [group for sweep in sweeps for group in sweep.groups]
-  names = dict.fromkeys(row.name for group in groups for row in group.rows)
+  names = dict.fromkeys((row.name for group in groups for row in group.rows), BASE)
   compared = {row.name for group in groups for row in group.rows[1:]}
-  return {name: BASE for name in names if name not in compared} | numbered(
-    name for name in names if name in compared
-  )
+  return names | numbered(name for name in names if name in compared)
 
 
 def numbered(names: Iterable[str], first: int = 0) -> dict[str, Style]:

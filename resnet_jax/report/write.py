@@ -19,11 +19,15 @@ def write(sweeps: Sequence[ReportedSweep], folder: pathlib.Path) -> pathlib.Path
   files = {f"figures/{figure.name}.svg": figure.svg for figure in _figures(page)}
   files |= {f"figures/{figure.name}.png": figure.png for figure in _figures(page)}
   lines = [(sweep, group, row) for sweep in sweeps for group in sweep.groups for row in group.rows]
-  runs = [(*line, run) for line in lines for run in line[-1].runs]
+  rows = [
+    ({"sweep": sweep.name, "group": group.name, "row": row.name}, row, group.base)
+    for sweep, group, row in lines
+  ]
+  runs = [(names | {"seed": run.seed}, row, run) for names, row, _ in rows for run in row.runs]
   files |= {
-    "numbers.csv": _csv([facts.number_line(*line) for line in runs]),
-    "rows.csv": _csv([facts.row_line(*line) for line in lines]),
-    "timing.csv": _csv([facts.timing_line(*line) for line in runs]),
+    "numbers.csv": _csv([names | facts.number_line(row, run) for names, row, run in runs]),
+    "rows.csv": _csv([names | facts.row_line(row, base) for names, row, base in rows]),
+    "timing.csv": _csv([names | facts.timing_line(run) for names, _, run in runs]),
     "report.md": _bytes(markdown.render(page)),
     "index.html": _bytes(html.render(page)),
   }

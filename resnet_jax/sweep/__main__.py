@@ -45,9 +45,7 @@ _SLURM = flags.DEFINE_string(
   "slurm", "", "With --launcher=slurm: what a run needs, as partition=gpu,gpus_per_node=1."
 )
 _TOGETHER = flags.DEFINE_bool(
-  "together",
-  False,
-  "Train all seeds of a row in one process, each on its share of the devices.",
+  "together", False, "Train all seeds of a row in one process, each on its share of the devices."
 )
 _SHARD = flags.DEFINE_string("shard", "1/1", "With 2/3, the second third of the runs alone.")
 
@@ -121,16 +119,16 @@ def _select(configs: dict[PlannedRun, Any]) -> dict[PlannedRun, Any]:
   """The runs of the groups and the share that the flags ask for."""
   plan_lib.check_groups(_GROUPS.value, {run.row.group for run in configs})
   match = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
-  if not match or not 1 <= int(match[1]) <= int(match[2]):
+  share, shares = map(int, match.groups()) if match else (0, 0)
+  if not 1 <= share <= shares:
     raise UserError(f"--shard={_SHARD.value!r} is no share; write 1/2 and, elsewhere, 2/2")
   wanted = [run for run in configs if not _GROUPS.value or run.row.group in _GROUPS.value]
   commands = list(dict.fromkeys(run.command for run in wanted))
-  if len(commands) < int(match[1]):
+  if len(commands) < share:
     have = f"{len(commands)} {'rows' if _TOGETHER.value else 'runs'}"
     raise UserError(f"--shard={_SHARD.value!r}: {have} are fewer than the shares")
-  ours = set(commands[int(match[1]) - 1 :: int(match[2])])
-  shared = [run for run in wanted if run.command in ours]
-  return {run: configs[run] for run in shared}
+  chosen = commands[share - 1 :: shares]
+  return {run: configs[run] for run in wanted if run.command in chosen}
 
 
 def _run(runs: Sequence[PlannedRun], slots: Sequence[Slot], folder: pathlib.Path) -> None:

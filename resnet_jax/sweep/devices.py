@@ -35,13 +35,15 @@ def slots(jobs: int | None) -> list[Slot]:
       )
     return [Slot({})]
   if gpus := _gpus():
-    jobs = jobs or len(gpus)
-    return [_share(gpus, index, jobs) for index in range(jobs)]
+    environment = {}
+    if jobs and jobs > len(gpus):
+      environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / -(-jobs // len(gpus)):.2f}"
+    shares = (",".join(share) for share in _shares(gpus, jobs))
+    return [Slot({"CUDA_VISIBLE_DEVICES": share, **environment}) for share in shares]
   if not hasattr(os, "sched_getaffinity"):  # macOS
     return [Slot({})] * (jobs or os.cpu_count() or 1)
   cores = sorted(os.sched_getaffinity(0))
-  jobs = jobs or len(cores)
-  return [Slot({}, frozenset(_part(cores, index, jobs))) for index in range(jobs)]
+  return [Slot({}, frozenset(share)) for share in _shares(cores, jobs)]
 
 
 def occupy(slot: Slot) -> None:
@@ -51,18 +53,13 @@ def occupy(slot: Slot) -> None:
     os.sched_setaffinity(0, slot.cores)
 
 
-def _share(gpus: list[str], index: int, jobs: int) -> Slot:
-  environment = {"CUDA_VISIBLE_DEVICES": ",".join(_part(gpus, index, jobs))}
-  if jobs > len(gpus):
-    environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / -(-jobs // len(gpus)):.2f}"
-  return Slot(environment)
-
-
-def _part(things: list, index: int, jobs: int) -> list:
-  """The share of job `index`: things are divided among jobs, or jobs among things."""
-  if jobs >= len(things):
-    return [things[index % len(things)]]
-  return things[index * len(things) // jobs : (index + 1) * len(things) // jobs]
+def _shares(things: list, jobs: int | None) -> list[list]:
+  """What each job gets: things are divided among jobs, or jobs among things."""
+  count = len(things)
+  jobs = jobs or count
+  if jobs >= count:
+    return [[things[job % count]] for job in range(jobs)]
+  return [things[job * count // jobs : (job + 1) * count // jobs] for job in range(jobs)]
 
 
 def _gpus() -> list[str]:
@@ -73,5 +70,5 @@ def _gpus() -> list[str]:
     return []
   if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
     return list(filter(None, named.split(",")))
-  found = list(pathlib.Path("/dev").glob("nvidia[0-9]*"))
-  return [str(index) for index in range(len(found))]  # CUDA counts those that it sees
+  found = pathlib.Path("/dev").glob("nvidia[0-9]*")
+  return [str(index) for index, _ in enumerate(found)]  # CUDA counts those that it sees

@@ -1,8 +1,8 @@
 """What a sweep will take: each row's size, and its time as one net's measured steps foretell it."""
 
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import ml_collections
@@ -16,22 +16,17 @@ STEPS = 10  # timed at most, after the first
 SECONDS = 3.0
 
 
-class Rate(NamedTuple):
-  """What was measured of one net, in seconds, and of how many examples its splits are."""
+def measure(config: ml_collections.ConfigDict) -> Callable[[ml_collections.ConfigDict, int], float]:
+  """Trains the net of a config for some steps, of which nothing is kept.
 
-  start: float  # until the end of the first step
-  multiply_add: float
-  train_examples: int
-  test_examples: int
-
-
-def measure(config: ml_collections.ConfigDict) -> Rate:
-  """Trains the net of a config for some steps; nothing is kept."""
+  Returns:
+    What foretells the seconds of a run on the same data from its config and multiply-adds.
+  """
   begin = time.monotonic()
   run = setup.setup(config)
   shape = run.dataset.info.shape
-  init = jax.jit(lambda: steps.init(run.learner, shape), out_shardings=run.replicated)
-  state = init()
+  train_examples, test_examples = run.dataset.train_examples, run.dataset.test_examples
+  state = jax.jit(lambda: steps.init(run.learner, shape), out_shardings=run.replicated)()
   examples = feed.build(run)
   state, _ = examples.advance(state, 1)
   start = time.monotonic() - begin
@@ -42,15 +37,15 @@ def measure(config: ml_collections.ConfigDict) -> Rate:
   examples.close()
   step = (time.monotonic() - begin) / count
   size = 3 * describe.describe(config)["multiply_adds"] * config.data.batch_size
-  return Rate(start, step / size, run.dataset.train_examples, run.dataset.test_examples)
 
+  def seconds(config: ml_collections.ConfigDict, multiply_adds: int) -> float:
+    """Training an image takes three times the multiply-adds of evaluating it."""
+    durations, _ = setup.plan(config, train_examples)
+    images = 3 * durations.steps * config.data.batch_size
+    images += -(-durations.steps // durations.eval_every) * test_examples
+    return start + images * multiply_adds * (step / size)
 
-def seconds(config: ml_collections.ConfigDict, multiply_adds: int, rate: Rate) -> float:
-  """A run's time: training an image takes three times the multiply-adds of evaluating it."""
-  durations, _ = setup.plan(config, rate.train_examples)
-  images = 3 * durations.steps * config.data.batch_size
-  images += -(-durations.steps // durations.eval_every) * rate.test_examples
-  return rate.start + images * multiply_adds * rate.multiply_add
+  return seconds
 
 
 def to_text(configs: Mapping[PlannedRun, ml_collections.ConfigDict], jobs: int) -> str:
@@ -59,16 +54,15 @@ def to_text(configs: Mapping[PlannedRun, ml_collections.ConfigDict], jobs: int) 
   from rich.table import Table
 
   first = next(iter(configs))
-  rate = measure(configs[first])
-  table = Table()
-  table.add_column("row")
+  seconds = measure(configs[first])
+  table = Table("row")
   for heading in ("depth", "parameters", "multiply-adds", "seeds", "a run takes"):
     table.add_column(heading, justify="right")
   times: list[float] = []
   for row in dict.fromkeys(run.row for run in configs):
     ours = [config for run, config in configs.items() if run.row == row]
     found: dict[str, Any] = describe.describe(ours[0])
-    times += [seconds(ours[0], found["multiply_adds"], rate)] * len(ours)
+    times += [seconds(ours[0], found["multiply_adds"])] * len(ours)
     sizes = (f"{found[key]:,}" for key in ("depth", "params", "multiply_adds"))
     table.add_row(row.title, *sizes, str(len(ours)), "~" + clock(times[-1]))
   console = Console(width=110)

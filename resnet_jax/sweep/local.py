@@ -18,9 +18,9 @@ POLL_SECONDS = 1.0
 
 
 class Job(NamedTuple):
-  """A run that this process has started, and with it all runs of the same command."""
+  """A process that this one has started, and the runs of its command."""
 
-  run: PlannedRun
+  runs: Sequence[PlannedRun]
   process: subprocess.Popen
   slot: Slot
 
@@ -42,47 +42,42 @@ def run_all(runs: Sequence[PlannedRun], slots: Sequence[Slot]) -> dict[PlannedRu
         for job in [job for job in jobs if job.process.poll() is not None]:
           jobs.remove(job)
           free.append(job.slot)
-          _settle(job, runs)
+          _settle(job)
           stopped = job.process.returncode in execute.STOPPED  # and not by us: once more
-          states = {status.read(run).state for run in _same(job.run.command, runs)}
+          states = {status.read(run).state for run in job.runs}
           if not stopped and "running" not in states:  # nor is it another's
-            ended.add(job.run.command)
+            ended.add(job.runs[0].command)
         found = {run: status.read(run) for run in runs}
         table.update(found)
-        taken = {job.run.command for job in jobs} | ended
+        taken = {job.runs[0].command for job in jobs} | ended
         left = [run for run in runs if run.command not in taken and not found[run].finished]
         elsewhere = {run.command for run in left if found[run].state == "running"}
         startable = [*dict.fromkeys(run.command for run in left if run.command not in elsewhere)]
         if not left and not jobs:
           return found
         for command in startable[: max(0, len(free) - len(elsewhere))]:
-          same = _same(command, runs)
+          same = [run for run in runs if run.command == command]
           for run in same:
             run.failure.unlink(missing_ok=True)
-          jobs.append(Job(same[0], execute.start(same[0], free[0]), free.pop(0)))
+          slot = free.pop(0)
+          jobs.append(Job(same, execute.start(same[0], slot), slot))
         time.sleep(POLL_SECONDS)
     finally:
-      _stop(jobs, runs, table)
+      _stop(jobs, table)
   raise Preempted(f"stopped by {stop.received}; the same command goes on")
 
 
-def _settle(job: Job, runs: Sequence[PlannedRun]) -> None:
+def _settle(job: Job) -> None:
   """Records why the runs of a job that has ended failed, where they did."""
-  for run in _same(job.run.command, runs):
-    execute.settle(run, job.process.wait(), job.run.log)
+  for run in job.runs:
+    execute.settle(run, job.process.wait(), job.runs[0].log)
 
 
-def _same(command: tuple[str, ...], runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-  """The runs that the command trains."""
-  return [run for run in runs if run.command == command]
-
-
-def _stop(jobs: list[Job], runs: Sequence[PlannedRun], table: Screen) -> None:
+def _stop(jobs: list[Job], table: Screen) -> None:
   """Lets the runs save and leave."""
   if jobs:
-    count = sum(len(_same(job.run.command, runs)) for job in jobs)
-    table.message(f"waiting for {count} runs to save")
+    table.message(f"waiting for {sum(len(job.runs) for job in jobs)} runs to save")
   for job in jobs:
     job.process.send_signal(signal.SIGTERM)
   for job in jobs:
-    _settle(job, runs)
+    _settle(job)

@@ -11,7 +11,7 @@ import json
 import pathlib
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -76,33 +76,26 @@ class Plan:
 
   def runs(self, folder: pathlib.Path) -> list[PlannedRun]:
     """The runs in the order to start them: the first seed of all rows, then the second."""
-    return [self._run(folder, row, seed) for seed, row in sorted(self._seeds(), key=lambda s: s[0])]
-
-  def _seeds(self) -> Iterator[tuple[int, PlannedRow]]:
-    return ((seed, row) for row in self.rows for seed in row.seeds)
+    seeds = sorted({seed for row in self.rows for seed in row.seeds})
+    rows = self.rows
+    return [self._run(folder, row, seed) for seed in seeds for row in rows if seed in row.seeds]
 
   def _run(self, folder: pathlib.Path, row: PlannedRow, seed: int) -> PlannedRun:
     place = folder / row.slug / f"seed{seed}"
     log = folder / "logs" / f"{row.slug}-seed{seed}.txt"
-    return PlannedRun(row, seed, place, self._command(row, seed, place), log)
+    return PlannedRun(row, seed, place, (*self._command(row, seed), f"--workdir={place}"), log)
 
-  def _command(
-    self, row: PlannedRow, seed: int, place: pathlib.Path, *more: str
-  ) -> tuple[str, ...]:
-    values = {**self.settings, **row.overrides, "seed": seed}
-    settings = (f"--config.{key}={value}" for key, value in values.items())
-    return (
-      *("-m", "resnet_jax.main", f"--config={self.base}"),
-      *settings,
-      f"--workdir={place}",
-      *more,
-    )
+  def _values(self, row: PlannedRow, seed: int) -> dict[str, Any]:
+    return {**self.settings, **row.overrides, "seed": seed}
+
+  def _command(self, row: PlannedRow, seed: int) -> tuple[str, ...]:
+    return ("-m", "resnet_jax.main", f"--config={self.base}", *flags(self._values(row, seed)))
 
   def together(self, run: PlannedRun) -> PlannedRun:
     """The run, of one command that trains all seeds of its row."""
-    seeds = run.row.seeds
-    command = self._command(run.row, seeds[0], run.workdir.parent, f"--seeds={len(seeds)}")
-    return dataclasses.replace(run, command=command)
+    first, number = run.row.seeds[0], len(run.row.seeds)
+    more = (f"--workdir={run.workdir.parent}", f"--seeds={number}")
+    return dataclasses.replace(run, command=(*self._command(run.row, first), *more))
 
   def config(self, run: PlannedRun) -> ml_collections.ConfigDict:
     """The config of a run.
@@ -112,18 +105,19 @@ class Plan:
     """
     config = config_lib.load_file(self.base)
     known = config_lib.leaves(config)
-    for key, value in {**self.settings, **run.row.overrides, "seed": run.seed}.items():
+    for key, value in self._values(run.row, run.seed).items():
       if key not in known:
         raise config_lib.unknown_key(key)
-      *groups, last = key.split(".")
-      node = config
-      for name in groups:
-        node = node[name]
       try:
-        node[last] = value
+        config.update_from_flattened_dict({key: value})
       except TypeError:
         raise config_lib.wrong_type(key, value) from None
     return config
+
+
+def flags(overrides: Mapping[str, Any]) -> list[str]:
+  """Overrides as flags of `resnet_jax.main`."""
+  return [f"--config.{key}={value}" for key, value in overrides.items()]
 
 
 def settings(argv: Sequence[str], spec: str | None) -> dict[str, Any]:
@@ -210,12 +204,10 @@ def _refuse_twice(named: tuple[PlannedRow, ...]) -> None:
   titles: dict[str, str] = {}
   for row in named:
     if row.slug in titles:
-      same = titles[row.slug]
-      pair = (
-        f"two rows are called {same!r}"
-        if same == row.title
-        else (f"the rows {same!r} and {row.title!r} would share the folder {row.slug!r}")
-      )
+      other = titles[row.slug]
+      pair = f"the rows {other!r} and {row.title!r} would share the folder {row.slug!r}"
+      if other == row.title:
+        pair = f"two rows are called {other!r}"
       raise UserError(f"{pair}; rename one")
     titles[row.slug] = row.title
 
@@ -274,13 +266,12 @@ def save(plan: Plan, folder: pathlib.Path) -> None:
   if (folder / "sweep.json").exists():
     old = load(folder)
     had = {row.title: row.seeds for row in old.rows}
-    rows = tuple(_with_seeds(row, had) for row in plan.rows)
+    rows = tuple(
+      dataclasses.replace(row, seeds=max(row.seeds, had.get(row.title, ()), key=len))
+      for row in plan.rows
+    )
     plan = dataclasses.replace(plan, rows=rows, strict=old.strict)
   metrics.write_json(folder / "sweep.json", dataclasses.asdict(plan))
-
-
-def _with_seeds(row: PlannedRow, had: Mapping[str, tuple[int, ...]]) -> PlannedRow:
-  return dataclasses.replace(row, seeds=max(row.seeds, had.get(row.title, ()), key=len))
 
 
 def load(folder: pathlib.Path) -> Plan:
@@ -292,10 +283,8 @@ def load(folder: pathlib.Path) -> Plan:
   path = folder / "sweep.json"
   try:
     found = json.loads(path.read_text())
-    found["rows"] = tuple(
-      PlannedRow(**row | {"seeds": tuple(row["seeds"])}) for row in found["rows"]
-    )
-    return Plan(**found)
+    rows = tuple(PlannedRow(**row | {"seeds": tuple(row["seeds"])}) for row in found["rows"])
+    return Plan(**found | {"rows": rows})
   except OSError:
     raise UserError(f"--workdir={folder} holds no sweep: {path.name} is not there") from None
   except (ValueError, KeyError, TypeError) as error:

@@ -41,9 +41,7 @@ def row(name: str, overrides: Mapping[str, Any] | None = None) -> Row:
 
 def grid(values: Mapping[str, Sequence[Any]]) -> list[Row]:
   """A row for each combination of the values, the last key's varying fastest."""
-  return [
-    _named(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())
-  ]
+  return _rows(values, itertools.product(*values.values()))
 
 
 def zipped(values: Mapping[str, Sequence[Any]]) -> list[Row]:
@@ -52,7 +50,7 @@ def zipped(values: Mapping[str, Sequence[Any]]) -> list[Row]:
   Raises:
     ValueError: there are not as many of each.
   """
-  return [_named(zip(values, chosen, strict=True)) for chosen in zip(*values.values(), strict=True)]
+  return _rows(values, zip(*values.values(), strict=True))
 
 
 def group(
@@ -63,10 +61,11 @@ def group(
   return [Row(row.name, {**shared, **row.overrides}, name, row.seeds or seeds) for row in rows]
 
 
-def _named(overrides: Iterable[tuple[str, Any]]) -> Row:
-  """A row called after its values, and their keys where there are several."""
-  chosen = dict(overrides)
-  if len(chosen) == 1:
-    return Row(str(*chosen.values()), chosen)
-  names = (f"{key.rsplit('.', 1)[-1]}={value}" for key, value in chosen.items())
-  return Row(", ".join(names), chosen)
+def _rows(keys: Iterable[str], combinations: Iterable[Sequence[Any]]) -> list[Row]:
+  """Rows called after their values, and the keys where there are several."""
+  rows = []
+  for chosen in combinations:
+    overrides = dict(zip(keys, chosen, strict=True))
+    names = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in overrides.items()]
+    rows.append(Row(", ".join(names) if len(names) > 1 else str(*chosen), overrides))
+  return rows

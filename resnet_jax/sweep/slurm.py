@@ -46,10 +46,12 @@ class Job:
     code = self.process.wait()
     if code not in execute.STOPPED:
       execute.settle(self.run, code)
-    elif _ask("squeue", "--jobs", _job_id(), "--format=%T").split() == ["RUNNING"]:
-      # The grace time before a preemption, or it was not SLURM that stopped it: SLURM would count
-      # the job as failed, so it is for submitit to requeue it.
-      signal.raise_signal(signal.SIGUSR2)
+    else:
+      job_id = _submitit().JobEnvironment().job_id
+      if _ask("squeue", "--jobs", job_id, "--format=%T").split() == ["RUNNING"]:
+        # The grace time before a preemption, or it was not SLURM that stopped it: SLURM would count
+        # the job as failed, so it is for submitit to requeue it.
+        signal.raise_signal(signal.SIGUSR2)
     if code:
       sys.exit(code)
 
@@ -72,7 +74,7 @@ def parameters(text: str) -> dict[str, Any]:
   submitit = _submitit()
   shared = submitit.AutoExecutor._valid_parameters() - OURS
   known = (shared | submitit.SlurmExecutor._valid_parameters()) - OURS
-  found = {}
+  found: dict[str, Any] = {}
   for part in filter(None, re.split(r",(?=\w+=)", text)):
     key, equals, value = part.partition("=")
     if not equals:
@@ -80,15 +82,11 @@ def parameters(text: str) -> dict[str, Any]:
     key = key.removeprefix("slurm_")
     if key not in known:
       raise unknown("--slurm: the key", key, known)
-    found[key if key in shared else f"slurm_{key}"] = _value(value)
+    key = key if key in shared else f"slurm_{key}"
+    found[key] = value
+    with contextlib.suppress(ValueError):  # a word is itself
+      found[key] = json.loads(value)
   return found
-
-
-def _value(text: str) -> Any:
-  try:
-    return json.loads(text)
-  except ValueError:
-    return text
 
 
 def submit(
@@ -119,10 +117,9 @@ def submit(
   if not left:
     return None
   executor = submitit.AutoExecutor(logs, cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
-  said = io.StringIO()  # what sbatch says, which stands in the error too
   try:
     executor.update_parameters(**_complete(settings, folder.resolve().name, jobs or len(left)))
-    with contextlib.redirect_stderr(said):
+    with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says stands in the error too
       submitted = executor.submit_array([Job(run) for run in left])
   except (AssertionError, NameError, TypeError, ValueError) as error:
     raise UserError(f"--slurm: {_line(error)}") from None
@@ -161,10 +158,6 @@ def _ask(*command: str) -> str:
   if answer.returncode:
     raise UserError(f"SLURM does not answer: {_line(answer.stderr)}")
   return answer.stdout
-
-
-def _job_id() -> str:
-  return _submitit().JobEnvironment().job_id
 
 
 def _line(said: object) -> str:

@@ -14,11 +14,10 @@ STYLES = {"done": "green", "running": "cyan", "failed": "red", "diverged": "yell
 
 def cell(status: Status) -> str:
   """A run in a few letters: its headline, or how far it is."""
-  if status.state == "done" and status.result:
+  if status.state == "done":
     return of_result(status.result).text(tested(status.result))
   if status.state in ("running", "stopped"):
-    share = f" {100 * status.step // status.steps} %" if status.steps else ""
-    return status.state + share
+    return status.state + (f" {100 * status.step // status.steps} %" if status.steps else "")
   return status.state
 
 
@@ -52,13 +51,14 @@ class Screen:
     if self._live:
       self._live.update(self._render(found), refresh=True)
       return
+    finished = sum(status.finished for status in found.values())
     for run, status in found.items():
       if self._said.get(run) != status.state and status.state != "waiting":
         reason = f": {status.reason}" if status.reason else ""
         title = of_result(status.result).title
         result = f", test {title} {cell(status)}" if status.state == "done" else ""
         result = " already" + result if result and run not in self._said else result
-        self.message(f"{_count(found)}  {run.name}: {status.state}{result}{reason}")
+        self.message(f"[{finished}/{len(found)}]  {run.name}: {status.state}{result}{reason}")
       self._said[run] = status.state
 
   def _render(self, found: Mapping[PlannedRun, Status]):
@@ -75,15 +75,11 @@ class Screen:
         Text(cell(by_seed[seed]), STYLES.get(by_seed[seed].state, "dim")) if seed in by_seed else ""
         for seed in seeds
       ]
-      done = [s.result for s in by_seed.values() if s.state == "done" and s.result]
+      done = [status.result for status in by_seed.values() if status.state == "done"]
       values = [tested(result) for result in done]
       median = of_result(done[0]).text(statistics.median(values)) if values else ""
       grid.add_row(row.title, *cells, median)
     return grid
-
-
-def _count(found: Mapping[PlannedRun, Status]) -> str:
-  return f"[{sum(status.finished for status in found.values())}/{len(found)}]"
 
 
 def _caption(found: Mapping[PlannedRun, Status]) -> str:
