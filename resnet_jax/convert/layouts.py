@@ -25,6 +25,10 @@ class Layout(NamedTuple):
   own: re.Pattern[str]  # what names of the stem, of units and of the classifier begin with
   normalize: str = "imagenet"
 
+  def weight(self, stage: int, unit: int, role: str) -> str:
+    """The name of a layer's weights."""
+    return f"{self.name(stage, unit, role)}.weight"
+
   @property
   def classifier(self) -> str:
     """The name of the classifier."""
@@ -109,22 +113,19 @@ class Net(NamedTuple):
 
 def recognize(tensors: Mapping[str, np.ndarray]) -> Net | None:
   """The net whose layers the tensors are named for; None where they are of no layout."""
-  found = [(layout, _units(layout, tensors)) for layout in LAYOUTS.values()]
 
-  # Layouts may differ only in the names of the classifier and of the projections.
-  def parts(layout, units):
-    return (
-      sum(units),
-      _size(tensors, layout.classifier) > 0,
-      _projects(layout, units, tensors),
-    )
+  def parts(candidate: tuple[Layout, tuple[int, ...]]) -> tuple[int, bool, bool]:
+    """Layouts may differ only in the names of the classifier and of the projections."""
+    layout, units = candidate
+    return sum(units), _size(tensors, layout.classifier) > 0, _projects(layout, units, tensors)
 
-  layout, units = max(found, key=lambda pair: parts(*pair))
+  candidates = [(layout, _units(layout, tensors)) for layout in LAYOUTS.values()]
+  layout, units = max(candidates, key=parts)
   if not units:
     return None
-  stem = np.shape(tensors.get(f"{layout.name(0, 0, 'conv1')}.weight", ()))
+  stem = np.shape(tensors.get(layout.weight(0, 0, "conv1"), ()))
   family = "imagenet" if stem[2:] == (7, 7) else FAMILIES.get(len(units), "imagenet")
-  third = any(f"{layout.name(1, unit, 'conv3')}.weight" in tensors for unit in range(units[0]))
+  third = any(layout.weight(1, unit, "conv3") in tensors for unit in range(units[0]))
   return Net(
     layout,
     family,
@@ -140,7 +141,7 @@ def _units(layout: Layout, names: Mapping[str, np.ndarray]) -> tuple[int, ...]:
   """How many units each stage has: those of which one of the first two convolutions is there."""
 
   def present(stage, unit):
-    return any(f"{layout.name(stage, unit, role)}.weight" in names for role in ("conv1", "conv2"))
+    return any(layout.weight(stage, unit, role) in names for role in ("conv1", "conv2"))
 
   def count(stage):
     return next(unit for unit in itertools.count() if not present(stage, unit))
@@ -150,8 +151,7 @@ def _units(layout: Layout, names: Mapping[str, np.ndarray]) -> tuple[int, ...]:
 
 def _projects(layout: Layout, units: tuple[int, ...], names: Mapping[str, np.ndarray]) -> bool:
   """Whether any stage begins with a projection."""
-  stages = range(1, len(units) + 1)
-  return any(f"{layout.name(stage, 0, 'projection')}.weight" in names for stage in stages)
+  return any(layout.weight(stage + 1, 0, "projection") in names for stage in range(len(units)))
 
 
 def _size(tensors: Mapping[str, np.ndarray], layer: str) -> int:

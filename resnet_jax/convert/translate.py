@@ -101,13 +101,11 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> dict[str, 
   stacks: dict[tuple[str, ...], list[np.ndarray]] = {}
   for entry in table:
     stacks.setdefault((entry.tree, *entry.path), []).append(_ours(tensors, entry))
-  variables: dict[str, Any] = {}
-  for path, values in stacks.items():
-    node = variables
-    for part in path[:-1]:
-      node = node.setdefault(part, {})
-    node[path[-1]] = np.stack(values) if "rest" in path else values[0]
-  return variables
+  from flax import traverse_util  # with JAX
+
+  return traverse_util.unflatten_dict(
+    {path: np.stack(values) if "rest" in path else values[0] for path, values in stacks.items()}
+  )
 
 
 def _ours(tensors: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray:
@@ -132,12 +130,12 @@ def _values(name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def to_theirs(variables: Mapping[str, Any], table: list[Entry]) -> dict[str, np.ndarray]:
   """The inverse of `to_ours`."""
-  tensors = {}
+  from flax import traverse_util  # with JAX
+
+  leaves, tensors = traverse_util.flatten_dict(variables), {}
   for entry in table:
-    value: Any = variables[entry.tree]
-    for part in entry.path:
-      value = value[part]
-    value = np.asarray(value[entry.unit - 1] if "rest" in entry.path else value)
+    leaf = leaves[entry.tree, *entry.path]
+    value = np.asarray(leaf[entry.unit - 1] if "rest" in entry.path else leaf)
     if entry.writes is not None:
       value = value[..., np.argsort(entry.writes)]
     if entry.reads is not None:
