@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resnet_jax import config as config_lib
-from resnet_jax import data, errors
+from resnet_jax import data
 from resnet_jax.convert import about, files, layouts, relatives, translate
 from resnet_jax.convert.layouts import LAYOUTS, PADDINGS, Net
 from resnet_jax.convert.translate import Report
-from resnet_jax.errors import UserError
+from resnet_jax.errors import UserError, unknown
 
 __all__ = [
   "LAYOUTS",
@@ -76,7 +76,7 @@ def load_weights(
     UserError: the file cannot be read or holds another net, or one of other classes.
   """
   if padding not in PADDINGS:
-    raise errors.unknown("--padding", padding, PADDINGS)
+    raise unknown("--padding", padding, PADDINGS)
   weights = _find(pathlib.Path(path), ema)
   tensors, headless = weights.contents.tensors, weights.net.classes is None
   assumed = _assumed(weights, config, padding, normalize)

@@ -62,8 +62,6 @@ def of_weights(config: Any, classes: int) -> Info:
 
 def _expanded(config: Any) -> Any:
   """The config with `dir` written out, if it is in the user's home."""
-  if not config.dir.startswith("~"):
-    return config
   own = config.copy_and_resolve_references()
   own.dir = paths.expand(config.dir, "config.data.dir")
   return own

@@ -120,13 +120,9 @@ def examples_of(split: Any) -> int:
 def describe(config: Any, shape: tuple[int, int, int], classes: tuple[str, ...]) -> Info:
   """The `Info` of `config.data`, with its own augmentation where the config says nothing."""
   pad, flip = _AUGMENTATION.get(config.name.split("/")[0].split(":")[0], _CIFAR_AUGMENTATION)
-  return Info(
-    name=config.name,
-    shape=shape,
-    classes=classes,
-    pad=pad if config.pad is None else config.pad,
-    flip=flip if config.flip is None else config.flip,
-  )
+  pad = pad if config.pad is None else config.pad
+  flip = flip if config.flip is None else config.flip
+  return Info(config.name, shape, classes, pad, flip)
 
 
 def assemble(info: Info, train: Split, test: Split) -> Dataset:

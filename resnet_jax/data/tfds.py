@@ -1,5 +1,6 @@
 """Prepared TFDS image-classification sets by name, read whole, with no TensorFlow."""
 
+import contextlib
 import io
 import math
 import pathlib
@@ -11,11 +12,10 @@ import tensorflow_datasets as tfds
 from google.protobuf import json_format
 from PIL import Image
 
-from resnet_jax import errors
 from resnet_jax.data import cifar, splits
 from resnet_jax.data.dataset import Dataset, Info, Split, assemble, describe
 from resnet_jax.data.download import Unreachable
-from resnet_jax.errors import UserError
+from resnet_jax.errors import UserError, unknown
 
 PHOTOGRAPHS = False
 MEMORY = 8 * 2**30  # bytes of images that are read whole
@@ -81,13 +81,11 @@ def _builder(config: Any) -> Any:
     return tfds.builder(config.name, data_dir=config.dir or None)
   except tfds.core.registered.DatasetNotFoundError:
     names = ["digits", *tfds.list_builders(with_community_datasets=False)]
-    error = errors.unknown("config.data.name", config.name, names)
+    error = unknown("config.data.name", config.name, names)
     short = str(error).split("choose from")[0] + "choose digits or an image set of TFDS"
     raise UserError(short) from None
   except _UNUSABLE as error:
-    raise UserError(
-      f"config.data.name={config.name!r} cannot be opened: {_first_line(error)}"
-    ) from None
+    raise _error(config, f"cannot be opened: {_first_line(error)}") from None
 
 
 def _features(config: Any, builder: Any) -> tuple[Any, Any]:
@@ -96,19 +94,15 @@ def _features(config: Any, builder: Any) -> tuple[Any, Any]:
   keys = builder.info.supervised_keys or (None, None)
   image, label = (features.get(key) for key in keys[:2])
   if not (isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel)):
-    raise UserError(
-      f"config.data.name={config.name!r} is no image-classification set; cifar10 is one"
-    )
+    raise _error(config, "is no image-classification set; cifar10 is one")
   return image, label
 
 
 def _info(config: Any, builder: Any) -> Info:
   image, label = _features(config, builder)
   if None in image.shape or image.np_dtype != np.uint8:
-    raise UserError(
-      f"config.data.name={config.name!r} has images of shape {image.shape} and type "
-      f"{image.np_dtype.__name__}, which are not supported; cifar10 is a set that fits"
-    )
+    what = f"has images of shape {image.shape} and type {image.np_dtype.__name__}"
+    raise _error(config, f"{what}, which are not supported; cifar10 is a set that fits")
   return describe(config, image.shape, tuple(label.names))
 
 
@@ -119,19 +113,15 @@ def _prepared(config: Any, builder: Any) -> Any:
     "digits (--config=...:digits, config.data.name=digits)"
   )
   if builder.name not in cifar.NAMES:
-    raise UserError(
-      f"config.data.name={config.name!r} is not prepared in {place}; {elsewhere}, or prepare it: "
-      f"pip install -e '.[prepare]' && tfds build {config.name} --file_format=array_record "
-      f"--data_dir={place}"
-    )
+    build = f"tfds build {config.name} --file_format=array_record --data_dir={place}"
+    prepare = f"prepare it: pip install -e '.[prepare]' && {build}"
+    raise _error(config, f"is not prepared in {place}; {elsewhere}, or {prepare}")
   try:
     cifar.prepare(builder)
   except Unreachable as error:
-    raise UserError(
-      f"config.data.name={config.name!r} is not prepared: {error}; {elsewhere}"
-    ) from None
+    raise _error(config, f"is not prepared: {error}; {elsewhere}") from None
   except OSError as error:
-    raise UserError(f"config.data.name={config.name!r} cannot be prepared: {error}") from None
+    raise _error(config, f"cannot be prepared: {error}") from None
   return _builder(config)
 
 
@@ -147,14 +137,11 @@ def data_source(builder: Any, config: Any, key: str) -> Any:
   try:
     return builder.as_data_source(split=name, decoders=decoders)
   except NotImplementedError:
-    raise UserError(
-      f"config.data.name={config.name!r} in {builder.data_dir} is not prepared as array_record; "
-      "name another folder by --config.data.dir, or delete it and prepare it again"
-    ) from None
+    instead = "name another folder by --config.data.dir, or delete it and prepare it again"
+    what = f"in {builder.data_dir} is not prepared as array_record; {instead}"
+    raise _error(config, what) from None
   except DAMAGE as error:
-    raise UserError(
-      f"config.data.name={config.name!r} in {builder.data_dir} is damaged: {_first_line(error)}"
-    ) from None
+    raise _error(config, f"in {builder.data_dir} is damaged: {_first_line(error)}") from None
 
 
 def _check_split(builder: Any, key: str, text: str) -> None:
@@ -216,17 +203,19 @@ def _decoded(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def _records(source: Any, numbers: range, place: str) -> list[dict[str, Any]]:
-  try:
-    records: list[dict[str, Any]] = source.__getitems__(numbers)  # much faster than one by one
-    return records
-  except DAMAGE:
-    records = []
+  with contextlib.suppress(*DAMAGE):
+    return list(source.__getitems__(numbers))  # much faster than one by one
+  records = []
   for number in numbers:
     try:
       records.append(source[number])
     except DAMAGE as error:
       raise _damaged(place, number, error) from None
   return records
+
+
+def _error(config: Any, what: str) -> UserError:
+  return UserError(f"config.data.name={config.name!r} {what}")
 
 
 def _damaged(place: str, number: int, error: Exception) -> UserError:

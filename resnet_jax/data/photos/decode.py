@@ -82,8 +82,7 @@ def crop(data: bytes, box: crops.Box, size: int) -> np.ndarray:
     pixels, scale = np.asarray(_pillow(data)), 1
   left, top, right, bottom = (round(edge / scale) for edge in box)
   part = pixels[top:bottom, left:right]
-  shrinks = max(part.shape[:2]) > 2 * size
-  way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+  way = cv2.INTER_AREA if max(part.shape[:2]) > 2 * size else cv2.INTER_LINEAR
   return cv2.resize(part, (size, size), interpolation=way)
 
 
@@ -154,13 +153,11 @@ def _turbo(data: bytes, frame: _Frame, rows: int, scale: int) -> np.ndarray | No
     coded[frame.at : frame.at + 2] = height.to_bytes(2)
   # It takes the smallest scale of n/8 that leaves at least these sides.
   high, wide = (-(-side // scale) for side in (height, frame.width))
+  sides = {"min_height": high, "min_width": wide}
   try:
-    pixels: np.ndarray = simplejpeg.decode_jpeg(
-      coded, "RGB", min_height=high, min_width=wide, strict=False
-    )
+    return np.asarray(simplejpeg.decode_jpeg(coded, "RGB", **sides, strict=False))
   except ValueError:
     return None
-  return pixels
 
 
 def _pillow(data: bytes) -> Image.Image:

@@ -5,7 +5,7 @@ All are random access to encoded bytes and a label, and are cheap to send to ano
 
 import hashlib
 import os
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -13,24 +13,11 @@ from resnet_jax.data.photos import scan
 from resnet_jax.data.photos.unreadable import Unreadable, read, reason
 
 
-class Source(Protocol):
-  """Photographs of one split: `source[i]` is the encoded bytes and the label of example i."""
-
-  classes: tuple[str, ...]
-  fingerprint: str
-  left_out: str  # a line on the files that were found but are not taken; empty if there are none
-
-  def __len__(self) -> int: ...
-
-  def __getitem__(self, index: int) -> tuple[bytes, int]:
-    """The file's or the record's bytes; raises Unreadable where there are none to be had."""
-
-  def name(self, index: int) -> str:
-    """What a message calls the example."""
-
-
 class Files:
-  """Photographs as files, in the order of their names or of their list."""
+  """Photographs as files, in the order of their names or of their list.
+
+  `left_out` is a line on the files that were found but are not taken; empty if there are none.
+  """
 
   def __init__(self, found: scan.Found, classes: tuple[str, ...]):
     """Of `found`, whose labels number `classes`; the folder they lie in is not in `fingerprint`."""
@@ -87,6 +74,11 @@ class Records:
 
   def __repr__(self) -> str:
     return f"Records({self._place}, {self.fingerprint})"
+
+
+# Photographs of one split: `source[i]` is the encoded bytes and the label of example i, `name(i)`
+# what a message calls it. Where there are no bytes to be had, `Unreadable` is raised.
+Source = Files | Records
 
 
 def classes(config: Any) -> tuple[str, ...]:
