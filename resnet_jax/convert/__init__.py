@@ -21,17 +21,6 @@ from resnet_jax.convert.layouts import LAYOUTS, PADDINGS, Net
 from resnet_jax.convert.translate import Report
 from resnet_jax.errors import UserError, unknown
 
-__all__ = [
-  "LAYOUTS",
-  "PADDINGS",
-  "Report",
-  "info",
-  "load_weights",
-  "recognize",
-  "said",
-  "tensors_of",
-]
-
 # The layout that a net is exported in, by family and projection.
 EXPORTED = {("imagenet", "B"): "torchvision", ("cifar", "A"): "cifar", ("cifar", "B"): "shortcut"}
 GREY = "0.449/0.226"  # ImageNet's constants for images of one channel

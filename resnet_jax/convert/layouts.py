@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-FAMILIES = {3: "cifar", 4: "imagenet"}  # by the number of stages
-
 
 class Layout(NamedTuple):
   """Names, and what a file says nothing of: strides, pools, normalization.
@@ -75,7 +73,6 @@ TORCH = (
   {"stride_on": "3x3"},
   re.compile(r"(conv1|bn1|relu|act1|maxpool|layer\d+|avgpool|global_pool|fc|linear)\b"),
 )
-TORCH7 = ({"stride_on": "3x3"}, re.compile(r"\d+\."))
 CAFFE = (
   {"stride_on": "1x1", "pool_padding": "end"},
   re.compile(r"(conv1|bn_conv1|(res|bn)\d\w*|fc1000)\."),
@@ -87,7 +84,7 @@ LAYOUTS = {
   "cifar": Layout(_torchvision("downsample", "linear"), *TORCH),
   "shortcut": Layout(_torchvision("shortcut", "linear"), *TORCH),
   "shortcut, fc": Layout(_torchvision("shortcut", "fc"), *TORCH),
-  "torch7": Layout(_torch7, *TORCH7),
+  "torch7": Layout(_torch7, {"stride_on": "3x3"}, re.compile(r"\d+\.")),
   "caffe": Layout(_caffe(numbered=()), *CAFFE),  # ResNet-50
   "caffe, numbered": Layout(_caffe(numbered=(2, 3)), *CAFFE),  # ResNet-101, 152
 }
@@ -124,7 +121,7 @@ def recognize(tensors: Mapping[str, np.ndarray]) -> Net | None:
   if not units:
     return None
   stem = np.shape(tensors.get(layout.weight(0, 0, "conv1"), ()))
-  family = "imagenet" if stem[2:] == (7, 7) else FAMILIES.get(len(units), "imagenet")
+  family = "cifar" if len(units) == 3 and stem[2:] != (7, 7) else "imagenet"
   third = any(layout.weight(1, unit, "conv3") in tensors for unit in range(units[0]))
   return Net(
     layout,

@@ -40,27 +40,22 @@ def layers(config: Any, inputs: int, classes: int) -> Iterator[Layer]:
   widths = resnet.WIDTHS[config.family]
   channels, kernel = widths[0], 3 if config.family == "cifar" else 7
   yield Layer(0, 0, ("conv1", "bn1"), (kernel, kernel, inputs, channels), writes=1)
-  for stage, units in enumerate(resnet.units_per_stage(config), start=1):
+  stages = zip(resnet.units_per_stage(config), widths, strict=True)
+  for stage, (units, width) in enumerate(stages, start=1):
+    convolutions = UNITS[config.unit](width)
     for unit in range(units):
-      yield from _unit(config, stage, unit, channels)
-      channels = UNITS[config.unit](widths[stage - 1])[-1][1]
+      before, features = stage if unit else max(stage - 1, 1), channels
+      for number, (kernel, outputs) in enumerate(convolutions, start=1):
+        roles, shape = (f"conv{number}", f"bn{number}"), (kernel, kernel, features, outputs)
+        reads = before if number == 1 else 0
+        writes = stage if number == len(convolutions) else 0
+        yield Layer(stage, unit, roles, shape, reads, writes)
+        features = outputs
+      if unit == 0 and channels != features and config.projection == "B":
+        roles = ("projection", "projection_bn")
+        yield Layer(stage, unit, roles, (1, 1, channels, features), before, stage)
+      channels = features
   yield Layer(0, 0, ("classifier",), (channels, classes), reads=len(widths))
-
-
-def _unit(config: Any, stage: int, unit: int, channels: int) -> Iterator[Layer]:
-  """F's layers, then the projection's; `channels` are those of the unit's input."""
-  convolutions = UNITS[config.unit](resnet.WIDTHS[config.family][stage - 1])
-  before, features = stage if unit else max(stage - 1, 1), convolutions[-1][1]
-  inputs = channels
-  for number, (kernel, outputs) in enumerate(convolutions, start=1):
-    reads = before if number == 1 else 0
-    writes = stage if number == len(convolutions) else 0
-    roles, shape = (f"conv{number}", f"bn{number}"), (kernel, kernel, inputs, outputs)
-    yield Layer(stage, unit, roles, shape, reads, writes)
-    inputs = outputs
-  if unit == 0 and channels != features and config.projection == "B":
-    roles = ("projection", "projection_bn")
-    yield Layer(stage, unit, roles, (1, 1, channels, features), before, stage)
 
 
 # The fields of a layer: of which of its roles, in which tree of ours, our name and theirs.

@@ -9,7 +9,7 @@ import io
 import pathlib
 import tarfile
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import rich.progress
@@ -18,25 +18,16 @@ from PIL import Image
 
 from resnet_jax.data import download
 
-
-class _Archive(NamedTuple):
-  """An archive's members: the records of each split, and the names of each record's labels."""
-
-  splits: dict[str, list[str]]
-  label_names: dict[str, str]  # feature -> file, in the order of the bytes of a record
-
-
-_ARCHIVES = {
-  "cifar10": _Archive(
-    {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]},
-    {"label": "batches.meta.txt"},
-  ),
-  "cifar100": _Archive(
-    {"train": ["train.bin"], "test": ["test.bin"]},
-    {"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
-  ),
+# Of an archive's members: the records of each split, and the names of each record's labels.
+_SPLITS = {
+  "cifar10": {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]},
+  "cifar100": {"train": ["train.bin"], "test": ["test.bin"]},
 }
-NAMES = tuple(_ARCHIVES)
+_LABEL_NAMES = {  # feature -> file, in the order of the bytes of a record
+  "cifar10": {"label": "batches.meta.txt"},
+  "cifar100": {"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
+}
+NAMES = tuple(_SPLITS)
 
 
 def prepare(builder: Any) -> None:
@@ -71,24 +62,20 @@ def source(builder: Any) -> tuple[str, int, str]:
 
 
 def _write(builder: Any, archive: pathlib.Path) -> None:
-  layout = _ARCHIVES[builder.name]
+  label_names = _LABEL_NAMES[builder.name]
   with tarfile.open(archive) as tar:
     files = {
       pathlib.PurePath(member.name).name: tar.extractfile(member).read()  # type: ignore[union-attr]
       for member in tar
       if member.isfile()
     }
-  for feature, name in layout.label_names.items():
+  for feature, name in label_names.items():
     builder.info.features[feature].names = files[name].decode().split()
-
-  def generators(_: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-    return {
-      split: _examples(split, b"".join(files[name] for name in names), list(layout.label_names))
-      for split, names in layout.splits.items()
-    }
-
   # TFDS's own generators read the same files through TensorFlow.
-  builder._split_generators = generators
+  builder._split_generators = lambda _: {
+    split: _examples(split, b"".join(files[name] for name in names), list(label_names))
+    for split, names in _SPLITS[builder.name].items()
+  }
   tfds.disable_progress_bar()
   builder.download_and_prepare(
     file_format="array_record",

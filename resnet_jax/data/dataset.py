@@ -22,7 +22,6 @@ _AUGMENTATION = {
 }
 _CIFAR_AUGMENTATION = (4, True)
 
-
 Targets = np.ndarray | dict[str, np.ndarray]  # of N examples, each [N, ...]
 
 
@@ -131,7 +130,14 @@ def assemble(info: Info, train: Split, test: Split) -> Dataset:
   Raises:
     UserError: a training example has a label that is no class, such as TFDS's -1 for none.
   """
-  _refuse_no_class(info, train.targets)
+  labels = train.targets
+  if info.classes and isinstance(labels, np.ndarray) and labels.ndim == 1:
+    strange = labels[(labels < 0) | (labels >= len(info.classes))]
+    if len(strange):
+      raise UserError(
+        f"config.data.train_split: {len(strange)} of its {len(labels)} examples have no class "
+        f"of {info.name} (their label is {strange[0]}); name a split with labels"
+      )
   digest = hashlib.sha256(repr((info.name, info.shape, info.classes)).encode())
   for split in (train, test):
     digest.update(repr(split.images.shape).encode())
@@ -140,15 +146,3 @@ def assemble(info: Info, train: Split, test: Split) -> Dataset:
     if split.truth is not None:
       digest.update(pickle.dumps(split.truth, protocol=4))
   return Dataset(info, train, test, digest.hexdigest()[:16])
-
-
-def _refuse_no_class(info: Info, targets: Targets) -> None:
-  """Raises a UserError where targets are labels, and one is no class."""
-  if isinstance(targets, dict) or targets.ndim != 1 or not info.classes:
-    return
-  strange = targets[(targets < 0) | (targets >= len(info.classes))]
-  if len(strange):
-    raise UserError(
-      f"config.data.train_split: {len(strange)} of its {len(targets)} examples have no class "
-      f"of {info.name} (their label is {strange[0]}); name a split with labels"
-    )

@@ -54,11 +54,8 @@ def load(config: Any) -> Dataset:
   """
   _info(config, _builder(config))  # what cannot be used need not be prepared
   builder = opened(config)
-  return assemble(
-    _info(config, builder),
-    _read(builder, config, "train_split"),
-    _read(builder, config, "test_split"),
-  )
+  train, test = (_read(builder, config, key) for key in ("train_split", "test_split"))
+  return assemble(_info(config, builder), train, test)
 
 
 def opened(config: Any) -> Any:
@@ -153,7 +150,9 @@ def _check_split(builder: Any, key: str, text: str) -> None:
   try:
     found = tfds.core.ReadInstruction.from_spec(text).to_absolute(builder.info.splits)
   except (*_UNUSABLE, NotImplementedError, KeyError, RuntimeError) as error:
-    raise splits.wrong(key, text, sizes, _last_line(error)) from None
+    # The first line is about the documentation.
+    why = str(error).strip().rpartition("\n")[2][:200] or type(error).__name__
+    raise splits.wrong(key, text, sizes, why) from None
   spans = [
     (part.splitname, part.from_ or 0, sizes[part.splitname] if part.to is None else part.to)
     for part in found
@@ -220,11 +219,6 @@ def _error(config: Any, what: str) -> UserError:
 
 def _damaged(place: str, number: int, error: Exception) -> UserError:
   return UserError(f"example {number} of {place} is damaged: {_first_line(error)}")
-
-
-def _last_line(error: Exception) -> str:
-  """Of an error of TFDS, which begins with a line about the documentation."""
-  return str(error).strip().rpartition("\n")[2][:200] or type(error).__name__
 
 
 def _first_line(error: Exception) -> str:

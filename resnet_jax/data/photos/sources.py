@@ -46,13 +46,14 @@ class Files:
 class Records:
   """Photographs in a prepared TFDS set, read without TensorFlow; each process opens it anew."""
 
-  def __init__(self, records: Any, keys: tuple[str, str], classes: tuple[str, ...]):
-    """Of a TFDS data source, whose images stay encoded; `keys` are the image's and the label's."""
-    self.classes, self.left_out, self._records, self._keys = classes, "", records, keys
+  def __init__(self, records: Any):
+    """Of a TFDS data source, whose images stay encoded."""
     info = records.dataset_info
+    self._records, self._keys = records, info.supervised_keys[:2]  # the image's, the label's
+    self.classes, self.left_out = tuple(info.features[self._keys[1]].names), ""
     self._place = f"split {records.split} of {info.full_name}"
-    sizes = {name: split.num_examples for name, split in info.splits.items()}
-    known = repr((self._place, len(records), sorted(sizes.items()), classes))
+    sizes = sorted((name, split.num_examples) for name, split in info.splits.items())
+    known = repr((self._place, len(records), sizes, self.classes))
     self.fingerprint = hashlib.sha256(known.encode()).hexdigest()[:16]
 
   def __len__(self) -> int:
@@ -109,7 +110,5 @@ def load(config: Any) -> tuple[Source, Source]:
   from resnet_jax.data import tfds  # a second to import, which files need not pay
 
   builder = tfds.opened(config)
-  keys = builder.info.supervised_keys[:2]
-  classes = tuple(builder.info.features[keys[1]].names)
   first, second = (tfds.data_source(builder, config, f"{part}_split") for part in ("train", "test"))
-  return Records(first, keys, classes), Records(second, keys, classes)
+  return Records(first), Records(second)
