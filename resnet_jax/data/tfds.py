@@ -1,10 +1,10 @@
 """Prepared TFDS image-classification sets by name, read whole, with no TensorFlow."""
 
-import contextlib
 import io
 import math
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,18 +32,21 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by the channels of the featur
 
 def info(config: Any) -> Info:
   """The `Info` of a TFDS set, from what TFDS knows of it, prepared or not."""
-  return _info(config, _builder(config))
+  _, image, label = _known(config)
+  if None in image.shape or image.np_dtype != np.uint8:
+    what = f"has images of shape {image.shape} and type {image.np_dtype.__name__}"
+    raise _error(config, f"{what}, which are not supported; cifar10 is a set that fits")
+  return describe(config, image.shape, tuple(label.names))
 
 
 def differ_in_size(config: Any) -> bool:
   """Whether the images of a set have no size in common: photographs."""
-  image, _ = _features(config, _builder(config))
-  return None in image.shape[:2]
+  return None in _known(config)[1].shape[:2]
 
 
 def class_names(config: Any) -> tuple[str, ...]:
   """The names of a set's labels, prepared or not."""
-  return tuple(_features(config, _builder(config))[1].names)
+  return tuple(_known(config)[2].names)
 
 
 def load(config: Any) -> Dataset:
@@ -52,10 +55,10 @@ def load(config: Any) -> Dataset:
   Raises:
     UserError: the set is not prepared, a split does not exist, or an example is damaged.
   """
-  _info(config, _builder(config))  # what cannot be used need not be prepared
+  info(config)  # what cannot be used need not be prepared
   builder = opened(config)
   train, test = (_read(builder, config, key) for key in ("train_split", "test_split"))
-  return assemble(_info(config, builder), train, test)
+  return assemble(info(config), train, test)
 
 
 def opened(config: Any) -> Any:
@@ -64,18 +67,16 @@ def opened(config: Any) -> Any:
   Raises:
     UserError: there is no such set, it is none of images and labels, or it is not prepared.
   """
-  builder = _builder(config)
-  _features(config, builder)
-  if not pathlib.Path(builder.data_dir).is_dir():
-    builder = _prepared(config, builder)
-  return builder
+  builder, _, _ = _known(config)
+  return builder if pathlib.Path(builder.data_dir).is_dir() else _prepared(config, builder)
 
 
-def _builder(config: Any) -> Any:
+def _known(config: Any) -> tuple[Any, Any, Any]:
+  """The builder of an image-classification set, prepared or not, its image and its label."""
   try:
     if not re.fullmatch(r"\w+(/[\w.-]+)*(:[\d.*]+)?", config.name):
       raise tfds.core.registered.DatasetNotFoundError
-    return tfds.builder(config.name, data_dir=config.dir or None)
+    builder: Any = tfds.builder(config.name, data_dir=config.dir or None)
   except tfds.core.registered.DatasetNotFoundError:
     names = ["digits", *tfds.list_builders(with_community_datasets=False)]
     error = unknown("config.data.name", config.name, names)
@@ -83,24 +84,12 @@ def _builder(config: Any) -> Any:
     raise UserError(short) from None
   except _UNUSABLE as error:
     raise _error(config, f"cannot be opened: {_first_line(error)}") from None
-
-
-def _features(config: Any, builder: Any) -> tuple[Any, Any]:
-  """The image and the label of a set that has them."""
   features = dict(builder.info.features or {})
   keys = builder.info.supervised_keys or (None, None)
   image, label = (features.get(key) for key in keys[:2])
   if not (isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel)):
     raise _error(config, "is no image-classification set; cifar10 is one")
-  return image, label
-
-
-def _info(config: Any, builder: Any) -> Info:
-  image, label = _features(config, builder)
-  if None in image.shape or image.np_dtype != np.uint8:
-    what = f"has images of shape {image.shape} and type {image.np_dtype.__name__}"
-    raise _error(config, f"{what}, which are not supported; cifar10 is a set that fits")
-  return describe(config, image.shape, tuple(label.names))
+  return builder, image, label
 
 
 def _prepared(config: Any, builder: Any) -> Any:
@@ -119,7 +108,7 @@ def _prepared(config: Any, builder: Any) -> Any:
     raise _error(config, f"is not prepared: {error}; {elsewhere}") from None
   except OSError as error:
     raise _error(config, f"cannot be prepared: {error}") from None
-  return _builder(config)
+  return _known(config)[0]
 
 
 def data_source(builder: Any, config: Any, key: str) -> Any:
@@ -171,16 +160,18 @@ def _read(builder: Any, config: Any, key: str) -> Split:
       f"{MEMORY // 2**30} GiB that are held in memory; take a part, such as "
       f"{splits.part(name)}[:10%]"
     )
-  place = f"split {name!r} of {config.name} in {builder.data_dir}"
+  place = f"{config.name} in {builder.data_dir}"
   images, labels = np.empty((total, *shape), np.uint8), np.empty(total, np.int32)
   for first in range(0, total, _CHUNK):
     numbers = range(first, min(first + _CHUNK, total))
-    for number, example in zip(numbers, _records(source, numbers, place), strict=True):
+    examples = _examples(source, numbers)
+    for number in numbers:
       try:
-        images[number] = _decoded(example[image_key], shape)
+        example = next(examples)
+        images[number], labels[number] = _decoded(example[image_key], shape), example[label_key]
       except DAMAGE as error:
-        raise _damaged(place, number, error) from None
-      labels[number] = example[label_key]
+        what = f"is damaged: {_first_line(error)}"
+        raise UserError(f"example {number} of split {name!r} of {place} {what}") from None
   return Split(images, labels)
 
 
@@ -201,24 +192,15 @@ def _decoded(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(image).reshape(shape)
 
 
-def _records(source: Any, numbers: range, place: str) -> list[dict[str, Any]]:
-  with contextlib.suppress(*DAMAGE):
-    return list(source.__getitems__(numbers))  # much faster than one by one
-  records = []
-  for number in numbers:
-    try:
-      records.append(source[number])
-    except DAMAGE as error:
-      raise _damaged(place, number, error) from None
-  return records
+def _examples(source: Any, numbers: range) -> Iterator[dict[str, Any]]:
+  try:
+    return iter(source.__getitems__(numbers))  # much faster than one by one
+  except DAMAGE:
+    return map(source.__getitem__, numbers)  # up to the damaged one
 
 
 def _error(config: Any, what: str) -> UserError:
   return UserError(f"config.data.name={config.name!r} {what}")
-
-
-def _damaged(place: str, number: int, error: Exception) -> UserError:
-  return UserError(f"example {number} of {place} is damaged: {_first_line(error)}")
 
 
 def _first_line(error: Exception) -> str:
