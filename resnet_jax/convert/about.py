@@ -30,9 +30,7 @@ def write(config: Any, fingerprint: str, classes: Sequence[str] | None = None) -
   return {FIELD: json.dumps(told | {"fingerprint": fingerprint, "classes": classes})}
 
 
-def read(
-  path: pathlib.Path, metadata: Mapping[str, str]
-) -> tuple[dict[str, Any], str, list[str] | None]:
+def read(path: pathlib.Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str, Any]:
   """The settings that the metadata of a file tell, the fingerprint, and the classes' names or None;
   nothing, and an empty fingerprint, of others' files.
 

@@ -9,7 +9,6 @@ import pickle
 import re
 import shlex
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -214,8 +213,4 @@ def _refused(path: pathlib.Path, error: Exception) -> UserError:
   )
 
 
-READERS: dict[str, Callable[[pathlib.Path, bool], Contents]] = {
-  "safetensors": _safetensors,
-  "torch": _torch,
-  "caffemodel": _caffe,
-}
+READERS = {"safetensors": _safetensors, "torch": _torch, "caffemodel": _caffe}

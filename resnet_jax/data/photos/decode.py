@@ -107,13 +107,11 @@ def _frame(data: bytes) -> _Frame | None:
   if data[:2] != b"\xff\xd8":
     return None
   frames, plain = _segments(data)
-  for frame in frames:
-    if frame.bits != 8:
-      raise Unreadable(f"it is a {frame.bits}-bit JPEG; only those of 8 bits are read")
-  if not plain or len(frames) != 1:
-    return None
-  (frame,) = frames
-  if frame.kind not in _COMMON or frame.components not in (1, 3):
+  for bits in (frame.bits for frame in frames):
+    if bits != 8:
+      raise Unreadable(f"it is a {bits}-bit JPEG; only those of 8 bits are read")
+  frame = frames[0] if plain and len(frames) == 1 else None
+  if frame is None or frame.kind not in _COMMON or frame.components not in (1, 3):
     return None
   _check_size(frame.height, frame.width)
   return frame

@@ -89,10 +89,8 @@ def left_out(place: str, others: Counter[str]) -> str:
   if not total:
     return ""
   folders = others.keys() & {FOLDERS, _CLOSED, _LOOPS}
-  if total == 1:
-    what = "1 folder was" if folders else "1 file was"
-  else:
-    what = f"{total} files and folders were" if folders else f"{total} files were"
+  one, many = ("folder", "files and folders") if folders else ("file", "files")
+  what = f"1 {one} was" if total == 1 else f"{total} {many} were"
   read = " ".join(EXTENSIONS)
   return f"{place}: {what} left out: {listed(others)}; endings that are read: {read}"
 

@@ -152,6 +152,5 @@ def evaluation(
 
 
 def _cores() -> int:
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
+  known = hasattr(os, "sched_getaffinity")  # not on macOS
+  return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1

@@ -167,11 +167,8 @@ def _selected(config: Any, key: str, text: str, found: Found, classes: tuple[str
   order = _evenly(labels)
   parts = {splits.part(text): Split(order, order)}
   chosen = np.sort(splits.select(f"config.data.{key}", text, parts).images)
-
-  def pick(values: Any) -> Any:
-    return np.asarray(values)[chosen]
-
-  return found._replace(names=pick(found.names), labels=labels[chosen], sizes=pick(found.sizes))
+  names, sizes = (np.asarray(values)[chosen] for values in (found.names, found.sizes))
+  return found._replace(names=names, labels=labels[chosen], sizes=sizes)
 
 
 def _evenly(labels: np.ndarray) -> np.ndarray:

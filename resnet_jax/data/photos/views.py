@@ -6,7 +6,7 @@ proportion to it. A view is a window of the photograph once its shorter side is 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,12 +66,7 @@ def multi_scale(photo: Sides, size: int) -> list[View]:
   return views
 
 
-VIEWS: dict[str, Callable[[tuple[int, int], int], list[View]]] = {
-  "single": single,
-  "320": large,
-  "10-crop": ten_crop,
-  "multi-scale": multi_scale,
-}
+VIEWS = {"single": single, "320": large, "10-crop": ten_crop, "multi-scale": multi_scale}
 
 
 def check(name: str) -> None:
