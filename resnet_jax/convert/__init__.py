@@ -158,8 +158,7 @@ def _find(path: pathlib.Path, ema: bool = False) -> Weights:
 def _config(weights: Weights) -> Any:
   """The defaults, with what the net and the file tell."""
   net, config = weights.net, config_lib.default_config()
-  config.model.family, config.model.unit, config.model.depth = net.family, net.unit, net.depth
-  config.model.projection = net.projection
+  config.model.update(family=net.family, unit=net.unit, depth=net.depth, projection=net.projection)
   config.data.normalize = net.layout.normalize
   if net.family == "cifar" and net.channels == 1:
     config.data.name, config.data.normalize = "mnist", GREY
@@ -248,10 +247,11 @@ def _refusal(weights: Weights, *clauses: str) -> UserError:
 
 
 def _headless(weights: Weights, report: Report) -> UserError:
+  weight = weights.net.layout.weight(0, 0, "classifier")
   unused = f", but {', '.join(report.unused[: translate.NAMED])}" if report.unused else ""
   return UserError(
-    f"{weights.path}: {weights.net.layout.classifier}.weight is missing: the file holds no "
-    f"classifier{unused}; resnet_jax.features and configs/finetune.py take the file itself as it is"
+    f"{weights.path}: {weight} is missing: the file holds no classifier{unused}; "
+    "resnet_jax.features and configs/finetune.py take the file itself as it is"
   )
 
 

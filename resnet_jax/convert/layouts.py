@@ -19,18 +19,13 @@ class Layout(NamedTuple):
   """
 
   name: Callable[[int, int, str], str]
-  model: dict[str, str]
   own: re.Pattern[str]  # what names of the stem, of units and of the classifier begin with
+  model: dict[str, str] = {"stride_on": "3x3"}
   normalize: str = "imagenet"
 
   def weight(self, stage: int, unit: int, role: str) -> str:
     """The name of a layer's weights."""
     return f"{self.name(stage, unit, role)}.weight"
-
-  @property
-  def classifier(self) -> str:
-    """The name of the classifier."""
-    return self.name(0, 0, "classifier")
 
 
 def _torchvision(projection: str, classifier: str) -> Callable[[int, int, str], str]:
@@ -69,22 +64,19 @@ def _caffe(numbered: tuple[int, ...]) -> Callable[[int, int, str], str]:
   return name
 
 
-TORCH = (
-  {"stride_on": "3x3"},
-  re.compile(r"(conv1|bn1|relu|act1|maxpool|layer\d+|avgpool|global_pool|fc|linear)\b"),
-)
+TORCH = re.compile(r"(conv1|bn1|relu|act1|maxpool|layer\d+|avgpool|global_pool|fc|linear)\b")
 CAFFE = (
-  {"stride_on": "1x1", "pool_padding": "end"},
   re.compile(r"(conv1|bn_conv1|(res|bn)\d\w*|fc1000)\."),
+  {"stride_on": "1x1", "pool_padding": "end"},
   "caffe",
 )
 # Of layouts that fit a file equally well the first is taken.
 LAYOUTS = {
-  "torchvision": Layout(_torchvision("downsample", "fc"), *TORCH),
-  "cifar": Layout(_torchvision("downsample", "linear"), *TORCH),
-  "shortcut": Layout(_torchvision("shortcut", "linear"), *TORCH),
-  "shortcut, fc": Layout(_torchvision("shortcut", "fc"), *TORCH),
-  "torch7": Layout(_torch7, {"stride_on": "3x3"}, re.compile(r"\d+\.")),
+  "torchvision": Layout(_torchvision("downsample", "fc"), TORCH),
+  "cifar": Layout(_torchvision("downsample", "linear"), TORCH),
+  "shortcut": Layout(_torchvision("shortcut", "linear"), TORCH),
+  "shortcut, fc": Layout(_torchvision("shortcut", "fc"), TORCH),
+  "torch7": Layout(_torch7, re.compile(r"\d+\.")),
   "caffe": Layout(_caffe(numbered=()), *CAFFE),  # ResNet-50
   "caffe, numbered": Layout(_caffe(numbered=(2, 3)), *CAFFE),  # ResNet-101, 152
 }
@@ -114,7 +106,7 @@ def recognize(tensors: Mapping[str, np.ndarray]) -> Net | None:
   def parts(candidate: tuple[Layout, tuple[int, ...]]) -> tuple[int, bool, bool]:
     """Layouts may differ only in the names of the classifier and of the projections."""
     layout, units = candidate
-    return sum(units), _size(tensors, layout.classifier) > 0, _projects(layout, units, tensors)
+    return sum(units), _classes(layout, tensors) > 0, _projects(layout, units, tensors)
 
   candidates = [(layout, _units(layout, tensors)) for layout in LAYOUTS.values()]
   layout, units = max(candidates, key=parts)
@@ -130,7 +122,7 @@ def recognize(tensors: Mapping[str, np.ndarray]) -> Net | None:
     units,
     "B" if family == "imagenet" or _projects(layout, units, tensors) else "A",
     stem[1] if len(stem) == 4 else 3,
-    _size(tensors, layout.classifier) or None,
+    _classes(layout, tensors) or None,
   )
 
 
@@ -151,7 +143,8 @@ def _projects(layout: Layout, units: tuple[int, ...], names: Mapping[str, np.nda
   return any(layout.weight(stage + 1, 0, "projection") in names for stage in range(len(units)))
 
 
-def _size(tensors: Mapping[str, np.ndarray], layer: str) -> int:
-  """How many outputs a layer has; 0 where there is no such layer."""
+def _classes(layout: Layout, tensors: Mapping[str, np.ndarray]) -> int:
+  """How many outputs the classifier has; 0 where there is none."""
+  layer = layout.name(0, 0, "classifier")
   shapes = (tensors[name].shape for name in (f"{layer}.weight", f"{layer}.bias") if name in tensors)
   return next((shape[0] for shape in shapes if shape), 0)

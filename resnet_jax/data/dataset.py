@@ -20,7 +20,6 @@ _AUGMENTATION = {
   "fashion_mnist": (2, True),
   "svhn_cropped": (4, False),
 }
-_CIFAR_AUGMENTATION = (4, True)
 
 Targets = np.ndarray | dict[str, np.ndarray]  # of N examples, each [N, ...]
 
@@ -118,7 +117,7 @@ def examples_of(split: Any) -> int:
 
 def describe(config: Any, shape: tuple[int, int, int], classes: tuple[str, ...]) -> Info:
   """The `Info` of `config.data`, with its own augmentation where the config says nothing."""
-  pad, flip = _AUGMENTATION.get(config.name.split("/")[0].split(":")[0], _CIFAR_AUGMENTATION)
+  pad, flip = _AUGMENTATION.get(config.name.split("/")[0].split(":")[0], (4, True))
   pad = pad if config.pad is None else config.pad
   flip = flip if config.flip is None else config.flip
   return Info(config.name, shape, classes, pad, flip)

@@ -52,7 +52,7 @@ class Training:
 
   def held(self, request: tuple[int, Sequence[int]]) -> str:
     """The names of a request's examples."""
-    return _names(self.source, request[1])
+    return ", ".join(map(self.source.name, request[1]))
 
   def _example(self, example: int, position: int) -> tuple[np.ndarray, Any]:
     data, target = self.source[example]
@@ -113,7 +113,7 @@ class Evaluation:
 
   def held(self, examples: Sequence[int]) -> str:
     """The names of a request's examples."""
-    return _names(self.source, examples)
+    return ", ".join(map(self.source.name, examples))
 
   @functools.cached_property
   def _zeros(self) -> Arrays:
@@ -121,7 +121,3 @@ class Evaluation:
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG")
     return {key: np.zeros_like(value) for key, value in self.transform(file.getvalue()).items()}
-
-
-def _names(source: Source, examples: Sequence[int]) -> str:
-  return ", ".join(source.name(example) for example in examples)
