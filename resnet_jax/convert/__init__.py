@@ -247,11 +247,10 @@ def _refusal(weights: Weights, *clauses: str) -> UserError:
 
 
 def _headless(weights: Weights, report: Report) -> UserError:
-  weight = weights.net.layout.weight(0, 0, "classifier")
   unused = f", but {', '.join(report.unused[: translate.NAMED])}" if report.unused else ""
   return UserError(
-    f"{weights.path}: {weight} is missing: the file holds no classifier{unused}; "
-    "resnet_jax.features and configs/finetune.py take the file itself as it is"
+    f"{weights.path}: {weights.net.layout.classifier}.weight is missing: the file holds no "
+    f"classifier{unused}; resnet_jax.features and configs/finetune.py take the file itself as it is"
   )
 
 

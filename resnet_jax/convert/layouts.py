@@ -27,6 +27,11 @@ class Layout(NamedTuple):
     """The name of a layer's weights."""
     return f"{self.name(stage, unit, role)}.weight"
 
+  @property
+  def classifier(self) -> str:
+    """The name of the classifier."""
+    return self.name(0, 0, "classifier")
+
 
 def _torchvision(projection: str, classifier: str) -> Callable[[int, int, str], str]:
   """Stages layer1, layer2 ...; of the projection and the classifier there are two names each."""
@@ -145,6 +150,6 @@ def _projects(layout: Layout, units: tuple[int, ...], names: Mapping[str, np.nda
 
 def _classes(layout: Layout, tensors: Mapping[str, np.ndarray]) -> int:
   """How many outputs the classifier has; 0 where there is none."""
-  layer = layout.name(0, 0, "classifier")
-  shapes = (tensors[name].shape for name in (f"{layer}.weight", f"{layer}.bias") if name in tensors)
+  names = (f"{layout.classifier}.weight", f"{layout.classifier}.bias")
+  shapes = (tensors[name].shape for name in names if name in tensors)
   return next((shape[0] for shape in shapes if shape), 0)
