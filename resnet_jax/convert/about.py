@@ -13,7 +13,6 @@ FIELD = "resnet_jax"  # of a .safetensors file's metadata
 TOLD = having("exported")
 LACKING = having("lacking")  # in files of older versions
 OF_PHOTOGRAPHS = {"data.name": "folder", "data.train_split": "train", "data.test_split": "val"}
-FINGERPRINT, CLASSES = "fingerprint", "classes"
 
 
 def write(config: Any, fingerprint: str, classes: Sequence[str] | None = None) -> dict[str, str]:
@@ -28,21 +27,21 @@ def write(config: Any, fingerprint: str, classes: Sequence[str] | None = None) -
   told = {key: values[key] for key in TOLD}
   if config.model.family == "imagenet" or config.data.name == "list":
     told |= OF_PHOTOGRAPHS  # a weights file brings no data set of photographs
-  return {FIELD: json.dumps(told | {FINGERPRINT: fingerprint, CLASSES: classes})}
+  return {FIELD: json.dumps(told | {"fingerprint": fingerprint, "classes": classes})}
 
 
-def read(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+def read(path: pathlib.Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str, Any]:
   """The settings that the metadata of a file tell, the fingerprint, and the classes' names or None;
-  none of others' files.
+  nothing, and an empty fingerprint, of others' files.
 
   Raises:
     UserError: they are no settings.
   """
   if FIELD not in metadata:
-    return {}
+    return {}, "", None
   try:
     told = json.loads(metadata[FIELD])
-    fingerprint, classes = str(told.pop(FINGERPRINT)), told.pop(CLASSES, None)
+    fingerprint, classes = str(told.pop("fingerprint")), told.pop("classes", None)
     if classes is not None and not all(isinstance(name, str) for name in classes):
       raise ValueError("the classes are no names")
     if set(told) | {*LACKING} != {*TOLD}:
@@ -53,4 +52,4 @@ def read(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:
   except (ValueError, TypeError, KeyError, AttributeError, UserError) as error:
     reason = str(error).splitlines()[0][:200]
     raise UserError(f"{path}: its metadata {FIELD!r} cannot be read: {reason}") from None
-  return told | {FINGERPRINT: fingerprint, CLASSES: classes}
+  return told, fingerprint, classes

@@ -22,11 +22,7 @@ _MESSAGES = {
     ("data", 5, True, "float"),
     ("shape", 7, False, "Shape"),
   ],
-  "Layer": [
-    ("name", 1, False, "string"),
-    ("type", 2, False, "string"),
-    ("blobs", 7, True, "Blob"),
-  ],
+  "Layer": [("name", 1, False, "string"), ("type", 2, False, "string"), ("blobs", 7, True, "Blob")],
   "Old": [("blobs", 6, True, "Blob")],
   "Net": [("name", 1, False, "string"), ("layers", 2, True, "Old"), ("layer", 100, True, "Layer")],
 }
@@ -43,10 +39,9 @@ def _net_type() -> Any:
     kind = file.message_type.add(name=name)
     for field, number, repeated, of in fields:
       added = kind.field.add(name=field, number=number, label=3 if repeated else 1)
-      if of in _TYPES:
-        added.type = _TYPES[of]  # type: ignore[assignment]
-      else:
-        added.type, added.type_name = 11, f".resnet_jax.{of}"  # type: ignore[assignment]
+      added.type = _TYPES.get(of, 11)  # type: ignore[assignment]
+      if of in _MESSAGES:
+        added.type_name = f".resnet_jax.{of}"
   pool = descriptor_pool.DescriptorPool()
   pool.Add(file)
   return message_factory.GetMessageClass(pool.FindMessageTypeByName("resnet_jax.Net"))

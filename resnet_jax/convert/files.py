@@ -9,7 +9,6 @@ import pickle
 import re
 import shlex
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,23 +37,15 @@ KINDS = {
   rb"\x1f\x8b": "compressed; unpack it with gunzip",
   rb"\n|\xa2\x06|\x12": "caffemodel",  # the net's name, a layer, or one of the oldest format
 }
-ENDINGS = dict.fromkeys((".pth", ".pt", ".th", ".tar", ".ckpt", ".bin"), "torch") | {
-  ".safetensors": "safetensors",
-  ".caffemodel": "caffemodel",
-}
+ENDINGS = dict.fromkeys((".pth", ".pt", ".th", ".tar", ".ckpt", ".bin"), "torch")
+ENDINGS |= {".safetensors": "safetensors", ".caffemodel": "caffemodel"}
 # Under which names training scripts save the weights among other things. Averaged weights have
 # names like state_dict_ema or model_ema.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 # What wraps a net's names: several GPUs, torch.compile, a module that holds the net.
-PREFIX = re.compile(r"(?:(?:module|_orig_mod|model|net|backbone|body)\.)+")
-INTEGERS = ("bool", "uint8", "int8", "int16", "int32", "int64")
-TORCH_TYPES = {*INTEGERS, "float64", "float32", "float16", "bfloat16"}
-SAFE_TYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"} | {
-  "F64",
-  "F32",
-  "F16",
-  "BF16",
-}
+PREFIX = re.compile(r"^(?:(?:module|_orig_mod|model|net|backbone|body)\.)+")
+TORCH_TYPES = re.compile(r"bool|uint8|int(8|16|32|64)|float(16|32|64)|bfloat16")
+SAFE_TYPES = re.compile(r"BOOL|[UI](8|16|32|64)|F(16|32|64)|BF16")
 # Packages whose classes data are often saved with; of others no advice is given to run them.
 HARMLESS = ("argparse", "collections", "datetime", "numpy", "omegaconf", "pathlib", "torch")
 # For a file that weights-only reading refuses: keeps what holds tensors.
@@ -106,8 +97,7 @@ def _stripped(path: pathlib.Path, named: Tensors) -> Tensors:
   """The tensors without the prefixes of what the net was wrapped in."""
   origins: dict[str, str] = {}
   for name in named:
-    prefix = PREFIX.match(name)
-    short = name[prefix.end() :] if prefix else name
+    short = PREFIX.sub("", name)
     if short in origins:
       raise UserError(
         f"{path} holds more than one net: {short} is there as {origins[short]} and as {name}"
@@ -125,7 +115,7 @@ def _safetensors(path: pathlib.Path, _: bool) -> Contents:
     with safe_open(path, framework="np") as file:
       types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
       metadata = file.metadata() or {}
-    odd = next((name for name, type_ in types.items() if type_ not in SAFE_TYPES), None)
+    odd = next((name for name, type_ in types.items() if not SAFE_TYPES.fullmatch(type_)), None)
     tensors = {} if odd else load_file(path)
   except Exception as error:  # of a damaged file there comes whatever the damage makes of it
     raise _unreadable(path, ".safetensors", error) from None
@@ -182,7 +172,7 @@ def _array(path: pathlib.Path, name: str, tensor: Any) -> np.ndarray:
   import torch
 
   type_ = str(tensor.dtype).removeprefix("torch.")
-  if type_ not in TORCH_TYPES:
+  if not TORCH_TYPES.fullmatch(type_):
     raise _unsupported(path, name, type_)
   if tensor.layout != torch.strided or tensor.device.type != "cpu":
     raise UserError(f"{path}: {name} is sparse or holds no values; save it as a dense tensor")
@@ -223,8 +213,4 @@ def _refused(path: pathlib.Path, error: Exception) -> UserError:
   )
 
 
-READERS: dict[str, Callable[[pathlib.Path, bool], Contents]] = {
-  "safetensors": _safetensors,
-  "torch": _torch,
-  "caffemodel": _caffe,
-}
+READERS = {"safetensors": _safetensors, "torch": _torch, "caffemodel": _caffe}

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-FAMILIES = {3: "cifar", 4: "imagenet"}  # by the number of stages
-
 
 class Layout(NamedTuple):
   """Names, and what a file says nothing of: strides, pools, normalization.
@@ -21,9 +19,13 @@ class Layout(NamedTuple):
   """
 
   name: Callable[[int, int, str], str]
-  model: dict[str, str]
   own: re.Pattern[str]  # what names of the stem, of units and of the classifier begin with
+  model: dict[str, str] = {"stride_on": "3x3"}
   normalize: str = "imagenet"
+
+  def weight(self, stage: int, unit: int, role: str) -> str:
+    """The name of a layer's weights."""
+    return f"{self.name(stage, unit, role)}.weight"
 
   @property
   def classifier(self) -> str:
@@ -67,23 +69,19 @@ def _caffe(numbered: tuple[int, ...]) -> Callable[[int, int, str], str]:
   return name
 
 
-TORCH = (
-  {"stride_on": "3x3"},
-  re.compile(r"(conv1|bn1|relu|act1|maxpool|layer\d+|avgpool|global_pool|fc|linear)\b"),
-)
-TORCH7 = ({"stride_on": "3x3"}, re.compile(r"\d+\."))
+TORCH = re.compile(r"(conv1|bn1|relu|act1|maxpool|layer\d+|avgpool|global_pool|fc|linear)\b")
 CAFFE = (
-  {"stride_on": "1x1", "pool_padding": "end"},
   re.compile(r"(conv1|bn_conv1|(res|bn)\d\w*|fc1000)\."),
+  {"stride_on": "1x1", "pool_padding": "end"},
   "caffe",
 )
 # Of layouts that fit a file equally well the first is taken.
 LAYOUTS = {
-  "torchvision": Layout(_torchvision("downsample", "fc"), *TORCH),
-  "cifar": Layout(_torchvision("downsample", "linear"), *TORCH),
-  "shortcut": Layout(_torchvision("shortcut", "linear"), *TORCH),
-  "shortcut, fc": Layout(_torchvision("shortcut", "fc"), *TORCH),
-  "torch7": Layout(_torch7, *TORCH7),
+  "torchvision": Layout(_torchvision("downsample", "fc"), TORCH),
+  "cifar": Layout(_torchvision("downsample", "linear"), TORCH),
+  "shortcut": Layout(_torchvision("shortcut", "linear"), TORCH),
+  "shortcut, fc": Layout(_torchvision("shortcut", "fc"), TORCH),
+  "torch7": Layout(_torch7, re.compile(r"\d+\.")),
   "caffe": Layout(_caffe(numbered=()), *CAFFE),  # ResNet-50
   "caffe, numbered": Layout(_caffe(numbered=(2, 3)), *CAFFE),  # ResNet-101, 152
 }
@@ -109,22 +107,19 @@ class Net(NamedTuple):
 
 def recognize(tensors: Mapping[str, np.ndarray]) -> Net | None:
   """The net whose layers the tensors are named for; None where they are of no layout."""
-  found = [(layout, _units(layout, tensors)) for layout in LAYOUTS.values()]
 
-  # Layouts may differ only in the names of the classifier and of the projections.
-  def parts(layout, units):
-    return (
-      sum(units),
-      _size(tensors, layout.classifier) > 0,
-      _projects(layout, units, tensors),
-    )
+  def parts(candidate: tuple[Layout, tuple[int, ...]]) -> tuple[int, bool, bool]:
+    """Layouts may differ only in the names of the classifier and of the projections."""
+    layout, units = candidate
+    return sum(units), _classes(layout, tensors) > 0, _projects(layout, units, tensors)
 
-  layout, units = max(found, key=lambda pair: parts(*pair))
+  candidates = [(layout, _units(layout, tensors)) for layout in LAYOUTS.values()]
+  layout, units = max(candidates, key=parts)
   if not units:
     return None
-  stem = np.shape(tensors.get(f"{layout.name(0, 0, 'conv1')}.weight", ()))
-  family = "imagenet" if stem[2:] == (7, 7) else FAMILIES.get(len(units), "imagenet")
-  third = any(f"{layout.name(1, unit, 'conv3')}.weight" in tensors for unit in range(units[0]))
+  stem = np.shape(tensors.get(layout.weight(0, 0, "conv1"), ()))
+  family = "cifar" if len(units) == 3 and stem[2:] != (7, 7) else "imagenet"
+  third = any(layout.weight(1, unit, "conv3") in tensors for unit in range(units[0]))
   return Net(
     layout,
     family,
@@ -132,7 +127,7 @@ def recognize(tensors: Mapping[str, np.ndarray]) -> Net | None:
     units,
     "B" if family == "imagenet" or _projects(layout, units, tensors) else "A",
     stem[1] if len(stem) == 4 else 3,
-    _size(tensors, layout.classifier) or None,
+    _classes(layout, tensors) or None,
   )
 
 
@@ -140,7 +135,7 @@ def _units(layout: Layout, names: Mapping[str, np.ndarray]) -> tuple[int, ...]:
   """How many units each stage has: those of which one of the first two convolutions is there."""
 
   def present(stage, unit):
-    return any(f"{layout.name(stage, unit, role)}.weight" in names for role in ("conv1", "conv2"))
+    return any(layout.weight(stage, unit, role) in names for role in ("conv1", "conv2"))
 
   def count(stage):
     return next(unit for unit in itertools.count() if not present(stage, unit))
@@ -150,11 +145,11 @@ def _units(layout: Layout, names: Mapping[str, np.ndarray]) -> tuple[int, ...]:
 
 def _projects(layout: Layout, units: tuple[int, ...], names: Mapping[str, np.ndarray]) -> bool:
   """Whether any stage begins with a projection."""
-  stages = range(1, len(units) + 1)
-  return any(f"{layout.name(stage, 0, 'projection')}.weight" in names for stage in stages)
+  return any(layout.weight(stage + 1, 0, "projection") in names for stage in range(len(units)))
 
 
-def _size(tensors: Mapping[str, np.ndarray], layer: str) -> int:
-  """How many outputs a layer has; 0 where there is no such layer."""
-  shapes = (tensors[name].shape for name in (f"{layer}.weight", f"{layer}.bias") if name in tensors)
+def _classes(layout: Layout, tensors: Mapping[str, np.ndarray]) -> int:
+  """How many outputs the classifier has; 0 where there is none."""
+  names = (f"{layout.classifier}.weight", f"{layout.classifier}.bias")
+  shapes = (tensors[name].shape for name in names if name in tensors)
   return next((shape[0] for shape in shapes if shape), 0)

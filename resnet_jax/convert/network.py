@@ -1,7 +1,7 @@
 """The layers of a net as its parameters name them, and the table that joins them to a layout."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,23 +15,21 @@ from resnet_jax.models import resnet
 from resnet_jax.models.units import UNITS
 
 
-class Module(NamedTuple):
-  """A layer with weights, where it stands and what it is to others.
+class Layer(NamedTuple):
+  """A convolution with its BN, or the classifier: where it stands and what it is to others.
 
   `reads` and `writes` are the stages whose residual stream its channels are; 0: inner ones.
   """
 
-  kind: str  # conv, bn, dense
-  path: tuple[str, ...]  # in the parameters
   stage: int  # from 1; 0: the stem and the classifier
   unit: int  # of its stage, from 0
-  role: str  # conv1, bn1, projection, projection_bn, classifier
-  shape: tuple[int, ...]  # of the kernel, HWIO or IO; of a vector
+  roles: tuple[str, ...]  # (conv1, bn1), (projection, projection_bn) ...; (classifier,)
+  shape: tuple[int, ...]  # of the kernel, HWIO or IO
   reads: int = 0
   writes: int = 0
 
 
-def modules(config: Any, inputs: int, classes: int) -> Iterator[Module]:
+def layers(config: Any, inputs: int, classes: int) -> Iterator[Layer]:
   """The layers of a `config.model` with original units, identity shortcuts, projection A or B.
 
   Args:
@@ -41,74 +39,61 @@ def modules(config: Any, inputs: int, classes: int) -> Iterator[Module]:
   """
   widths = resnet.WIDTHS[config.family]
   channels, kernel = widths[0], 3 if config.family == "cifar" else 7
-  shape = (kernel, kernel, inputs, channels)
-  yield Module("conv", ("stem", "conv"), 0, 0, "conv1", shape, writes=1)
-  yield Module("bn", ("stem", "bn"), 0, 0, "bn1", (channels,), writes=1)
-  for stage, units in enumerate(resnet.units_per_stage(config), start=1):
+  yield Layer(0, 0, ("conv1", "bn1"), (kernel, kernel, inputs, channels), writes=1)
+  stages = zip(resnet.units_per_stage(config), widths, strict=True)
+  for stage, (units, width) in enumerate(stages, start=1):
+    convolutions = UNITS[config.unit](width)
     for unit in range(units):
-      yield from _unit(config, stage, unit, channels)
-      channels = UNITS[config.unit](widths[stage - 1])[-1][1]
-  weights = (channels, classes)
-  yield Module("dense", ("classifier",), 0, 0, "classifier", weights, reads=len(widths))
+      before, features = stage if unit else max(stage - 1, 1), channels
+      for number, (kernel, outputs) in enumerate(convolutions, start=1):
+        roles, shape = (f"conv{number}", f"bn{number}"), (kernel, kernel, features, outputs)
+        reads = before if number == 1 else 0
+        writes = stage if number == len(convolutions) else 0
+        yield Layer(stage, unit, roles, shape, reads, writes)
+        features = outputs
+      if unit == 0 and channels != features and config.projection == "B":
+        roles = ("projection", "projection_bn")
+        yield Layer(stage, unit, roles, (1, 1, channels, features), before, stage)
+      channels = features
+  yield Layer(0, 0, ("classifier",), (channels, classes), reads=len(widths))
 
 
-def _unit(config: Any, stage: int, unit: int, channels: int) -> Iterator[Module]:
-  """F's layers, then the projection's; `channels` are those of the unit's input."""
-  where = (f"stage{stage}", "rest" if unit else "first")
-  convolutions = UNITS[config.unit](resnet.WIDTHS[config.family][stage - 1])
-  before, features = stage if unit else max(stage - 1, 1), convolutions[-1][1]
-  inputs = channels
-  for number, (kernel, outputs) in enumerate(convolutions, start=1):
-    reads = before if number == 1 else 0
-    writes = stage if number == len(convolutions) else 0
-    conv, bn, shape = f"conv{number}", f"bn{number}", (kernel, kernel, inputs, outputs)
-    yield Module("conv", (*where, conv), stage, unit, conv, shape, reads, writes)
-    yield Module("bn", (*where, bn), stage, unit, bn, (outputs,), writes=writes)
-    inputs = outputs
-  if unit == 0 and channels != features and config.projection == "B":
-    conv, bn, shape = "projection", "projection_bn", (1, 1, channels, features)
-    yield Module("conv", (*where, conv), stage, unit, conv, shape, before, stage)
-    yield Module("bn", (*where, bn), stage, unit, bn, (features,), writes=stage)
-
-
-# A layer's field of ours, and in which tree, and of theirs.
-FIELDS = {
-  "conv": [("params", "kernel", "weight")],
-  "bn": [
-    ("params", "scale", "weight"),
-    ("params", "bias", "bias"),
-    ("batch_stats", "mean", "running_mean"),
-    ("batch_stats", "var", "running_var"),
-  ],
-  "dense": [("params", "kernel", "weight"), ("params", "bias", "bias")],
-}
+# The fields of a layer: of which of its roles, in which tree of ours, our name and theirs.
+FIELDS = [
+  (0, "params", "kernel", "weight"),
+  (1, "params", "scale", "weight"),
+  (1, "params", "bias", "bias"),
+  (1, "batch_stats", "mean", "running_mean"),
+  (1, "batch_stats", "var", "running_var"),
+]
+OF_CLASSIFIER = [(0, "params", "kernel", "weight"), (0, "params", "bias", "bias")]
+OUTSIDE = {"conv1": ("stem", "conv"), "bn1": ("stem", "bn"), "classifier": ("classifier",)}
 
 
 def entries(layout: Layout, config: Any, inputs: int, classes: int, padding: str) -> list[Entry]:
-  """The table of a `config.model` under a layout; the arguments are those of `modules`, and where
+  """The table of a `config.model` under a layout; the arguments are those of `layers`, and where
   the others have the zeros of projection A: both or end.
   """
   orders = order(config, padding)
   return [
     Entry(
-      f"{layout.name(module.stage, module.unit, module.role)}.{theirs}",
+      f"{layout.name(layer.stage, layer.unit, layer.roles[which])}.{theirs}",
       tree,
-      (*module.path, ours),
-      module.unit,
-      module.shape if ours == "kernel" else module.shape[-1:],
-      orders.get(module.reads) if ours == "kernel" else None,
-      orders.get(module.writes),
-      _bias(layout, module) if ours == "mean" else "",
+      (*_path(layer.stage, layer.unit, layer.roles[which]), ours),
+      layer.unit,
+      layer.shape if ours == "kernel" else layer.shape[-1:],
+      orders.get(layer.reads) if ours == "kernel" else None,
+      orders.get(layer.writes),
+      f"{layout.name(layer.stage, layer.unit, layer.roles[0])}.bias" if ours == "mean" else "",
     )
-    for module in modules(config, inputs, classes)
-    for tree, ours, theirs in FIELDS[module.kind]
+    for layer in layers(config, inputs, classes)
+    for which, tree, ours, theirs in (FIELDS if len(layer.roles) == 2 else OF_CLASSIFIER)
   ]
 
 
-def _bias(layout: Layout, module: Module) -> str:
-  """How the bias of the convolution before a BN is named, should it have one."""
-  role = {"projection_bn": "projection"}.get(module.role, module.role.replace("bn", "conv"))
-  return f"{layout.name(module.stage, module.unit, role)}.bias"
+def _path(stage: int, unit: int, role: str) -> tuple[str, ...]:
+  """Where a layer stands in our trees, as `Layout.name` says it of others' files."""
+  return (f"stage{stage}", "rest" if unit else "first", role) if stage else OUTSIDE[role]
 
 
 def order(config: Any, padding: str) -> dict[int, np.ndarray]:
@@ -130,17 +115,15 @@ def order(config: Any, padding: str) -> dict[int, np.ndarray]:
 def check(config: Any) -> None:
   """Raises a UserError for a config that names no net, or one that others have no names for."""
   config_lib.check(config)
-  model = config.model
-  expected: dict[str, tuple[str, ...]] = {
+  model, cifar = config.model, config.model.family == "cifar"
+  expected: dict[str, Container[str]] = {
     "name": ("resnet",),
     "shortcut": ("identity",),
     "after_add": ("original",),
     "residual": ("always",),
+    "projection": ("A", "B") if cifar else ("B",),
+    "unit": ("basic",) if cifar else UNITS,
   }
-  if model.family == "cifar":
-    expected |= {"projection": ("A", "B"), "unit": ("basic",)}
-  else:
-    expected |= {"projection": ("B",)}
   if config.task.name != "classification":
     raise UserError(
       f"config.task.name={config.task.name!r}: weights files hold networks of classification"

@@ -1,7 +1,7 @@
 """What a file looks like that does not hold one of these nets."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -22,30 +22,38 @@ BY_NAME = {
   r"\.(_packed_params|zero_point)\b": "a quantized net",
 }
 WIDTH = {"cifar": 16, "imagenet": 64}  # of stage 1
-Shape = Callable[[int, int, str], tuple[int, ...]]  # of the weight of a layer; () if it has none
 
 
-def name(tensors: Mapping[str, np.ndarray], net: Net | None) -> str | None:
-  """What the tensors look like; None where they look like nothing that is known.
+def hint(tensors: Mapping[str, np.ndarray], net: Net | None = None) -> str:
+  """What the tensors look like, to end a message with; empty where they look like nothing known.
 
   Args:
     tensors: of a file.
     net: what was recognized in them, if anything was.
   """
+  return next((f"; it looks like {what}" for what in _relatives(tensors, net)), "")
+
+
+def _relatives(tensors: Mapping[str, np.ndarray], net: Net | None) -> Iterator[str]:
   for pattern, what in BY_NAME.items():
     if any(re.search(pattern, tensor) for tensor in tensors):
-      return what
-  return next(_by_shape(tensors, net), None) if net else None
+      yield what
+  if net is None:
+    return
 
-
-def _by_shape(tensors: Mapping[str, np.ndarray], net: Net) -> Iterator[str]:
   def shape(*layer):
-    return np.shape(tensors.get(f"{net.layout.name(*layer)}.weight", ()))
+    """Of the weight of a layer; () if it has none."""
+    return np.shape(tensors.get(net.layout.weight(*layer), ()))
+
+  def activates_first(stage, unit):
+    """Whether a unit's first BN has the size of its input, not of the convolution's output."""
+    norm, kernel = shape(stage, unit, "bn1"), shape(stage, unit, "conv1")
+    return len(kernel) == 4 and norm == kernel[1:2] != kernel[:1]
 
   first, second = shape(1, 0, "conv1"), shape(1, 0, "conv2")
   if len(second) == 4 and second[0] > second[1] > 0:
     yield f"a ResNeXt (its 3x3 convolutions are in {second[0] // second[1]} groups)"
-  if any(_activates_first(shape, *unit) for unit in ((1, 0), (1, 1), (2, 0))):
+  if any(activates_first(*unit) for unit in ((1, 0), (1, 1), (2, 0))):
     yield "a pre-activation net (v2): BN comes before the convolutions"
   if len(net.units) == 4 and shape(0, 0, "conv1")[2:] == (3, 3):
     yield "a net of ImageNet's four stages with a 3x3 stem, for small images"
@@ -54,9 +62,3 @@ def _by_shape(tensors: Mapping[str, np.ndarray], net: Net) -> Iterator[str]:
       f"a wide ResNet, or one of another width: {first[0]} channels in stage 1, where these nets "
       f"have {WIDTH[net.family]}"
     )
-
-
-def _activates_first(shape: Shape, stage: int, unit: int) -> bool:
-  """Whether a unit's first BN has the size of the unit's input, not of the convolution's output."""
-  norm, kernel = shape(stage, unit, "bn1"), shape(stage, unit, "conv1")
-  return len(kernel) == 4 and norm == kernel[1:2] != kernel[:1]

@@ -71,13 +71,10 @@ def _state(config: Any, info: data.Info, variables: Any) -> Any:
   """The state of a run that has these weights and has not trained."""
   learner = api.learner(config, info)
   like = setup.template(learner, info.shape, mesh.replicated(mesh.build()))
-  params, batch_stats = (
-    jax.tree.map(lambda value, leaf: jnp.asarray(value, leaf.dtype), variables[kind], shapes)
-    for kind, shapes in (("params", like.params), ("batch_stats", like.batch_stats))
+  typed = jax.tree.map(
+    lambda value, leaf: jnp.asarray(value, leaf.dtype),
+    variables,
+    {"params": like.params, "batch_stats": like.batch_stats},
   )
-  return like.replace(
-    step=jnp.zeros((), jnp.int32),
-    params=params,
-    batch_stats=batch_stats,
-    opt_state=learner.optimizer.init(params),
-  )
+  opt_state = learner.optimizer.init(typed["params"])
+  return like.replace(step=jnp.zeros((), jnp.int32), opt_state=opt_state, **typed)

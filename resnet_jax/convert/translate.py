@@ -10,6 +10,7 @@ from resnet_jax.errors import UserError
 
 # Counts of PyTorch's BN, and of a profiler, that no net needs.
 IGNORED = ("num_batches_tracked", "total_ops", "total_params")
+Tensors = Mapping[str, np.ndarray]
 NAMED = 5  # of the missing tensors, in an error
 # The axes of a kernel of ours in the order of theirs, and back.
 THEIRS = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
@@ -61,7 +62,7 @@ def natural(name: str) -> list[Any]:
   return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def compare(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> Report:
+def compare(tensors: Tensors, table: list[Entry]) -> Report:
   """Which tensors a net uses, which not, and which it lacks."""
   named = [(name, entry) for entry in table for name in (entry.theirs, entry.bias)]
   unused = sorted(set(tensors) - {name for name, _ in named}, key=natural)
@@ -72,9 +73,7 @@ def compare(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> Report:
   )
 
 
-def misfit(
-  tensors: Mapping[str, np.ndarray], table: list[Entry], own: Callable[[str], Any]
-) -> str | None:
+def misfit(tensors: Tensors, table: list[Entry], own: Callable[[str], Any]) -> str | None:
   """What is wrong with the first tensor, in the net's order, that is missing or does not fit; else
   with the first that the net does not use though `own` says that it is the net's by its name.
   """
@@ -92,7 +91,7 @@ def misfit(
   return None
 
 
-def to_ours(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> dict[str, Any]:
+def to_ours(tensors: Tensors, table: list[Entry]) -> dict[str, Any]:
   """`{"params": ..., "batch_stats": ...}` of float32 arrays, units stacked as the nets have them.
 
   Raises:
@@ -101,16 +100,14 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> dict[str, 
   stacks: dict[tuple[str, ...], list[np.ndarray]] = {}
   for entry in table:
     stacks.setdefault((entry.tree, *entry.path), []).append(_ours(tensors, entry))
-  variables: dict[str, Any] = {}
-  for path, values in stacks.items():
-    node = variables
-    for part in path[:-1]:
-      node = node.setdefault(part, {})
-    node[path[-1]] = np.stack(values) if "rest" in path else values[0]
-  return variables
+  from flax import traverse_util  # with JAX
+
+  return traverse_util.unflatten_dict(
+    {path: np.stack(values) if "rest" in path else values[0] for path, values in stacks.items()}
+  )
 
 
-def _ours(tensors: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray:
+def _ours(tensors: Tensors, entry: Entry) -> np.ndarray:
   value = _values(entry.theirs, tensors)
   if entry.bias in tensors:
     value = value - _values(entry.bias, tensors)
@@ -120,7 +117,7 @@ def _ours(tensors: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray:
   return np.ascontiguousarray(value)
 
 
-def _values(name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+def _values(name: str, tensors: Tensors) -> np.ndarray:
   tensor = tensors[name]
   if tensor.dtype.kind in "iubc":
     raise UserError(f"{name} is of type {tensor.dtype}; weights are floating-point numbers")
@@ -132,12 +129,12 @@ def _values(name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def to_theirs(variables: Mapping[str, Any], table: list[Entry]) -> dict[str, np.ndarray]:
   """The inverse of `to_ours`."""
-  tensors = {}
+  from flax import traverse_util  # with JAX
+
+  leaves, tensors = traverse_util.flatten_dict(variables), {}
   for entry in table:
-    value: Any = variables[entry.tree]
-    for part in entry.path:
-      value = value[part]
-    value = np.asarray(value[entry.unit - 1] if "rest" in entry.path else value)
+    leaf = leaves[entry.tree, *entry.path]
+    value = np.asarray(leaf[entry.unit - 1] if "rest" in entry.path else leaf)
     if entry.writes is not None:
       value = value[..., np.argsort(entry.writes)]
     if entry.reads is not None:

@@ -9,9 +9,8 @@ from typing import Any
 
 from resnet_jax.config import paths
 from resnet_jax.config.settings import SETTINGS, having
+from resnet_jax.data import arrays, imagenet
 from resnet_jax.data import digits as digits  # registers them
-from resnet_jax.data import imagenet
-from resnet_jax.data.arrays import DATASETS, Arrays
 from resnet_jax.data.dataset import Dataset, Info, Split, describe
 from resnet_jax.errors import UserError
 
@@ -26,8 +25,7 @@ def info(config: Any) -> Info:
   Raises:
     UserError: there is no data set of that name.
   """
-  config = _expanded(config)
-  source = _source(config)
+  config, source = _source(config)
   if not source.PHOTOGRAPHS:
     for key in having("photographs"):
       value = config[key.removeprefix("data.")]
@@ -35,8 +33,8 @@ def info(config: Any) -> Info:
         raise UserError(
           f"config.{key}={value!r} is for photographs; the images of {config.name} are of one size"
         )
-  found: Info = source.info(config)
-  return found
+  known: Info = source.info(config)
+  return known
 
 
 def load(config: Any) -> Dataset:
@@ -45,9 +43,9 @@ def load(config: Any) -> Dataset:
   Raises:
     UserError: the set or a split does not exist, is not prepared, is damaged or does not fit.
   """
-  config = _expanded(config)
-  found: Dataset = _source(config).load(config)
-  return found
+  config, source = _source(config)
+  dataset: Dataset = source.load(config)
+  return dataset
 
 
 def of_weights(config: Any, classes: int) -> Info:
@@ -60,22 +58,16 @@ def of_weights(config: Any, classes: int) -> Info:
   return describe(config, (config.image_size, config.image_size, 3), names)
 
 
-def _expanded(config: Any) -> Any:
-  """The config with `dir` written out, if it is in the user's home."""
-  if not config.dir.startswith("~"):
-    return config
-  own = config.copy_and_resolve_references()
-  own.dir = paths.expand(config.dir, "config.data.dir")
-  return own
-
-
-def _source(config: Any) -> Any:
-  if config.name in DATASETS:
-    return Arrays(DATASETS[config.name])
+def _source(config: Any) -> tuple[Any, Any]:
+  """The config with `dir` written out, if it is in the user's home, and what reads the data set."""
+  config = config.copy_and_resolve_references()
+  config.dir = paths.expand(config.dir, "config.data.dir")
+  if config.name in arrays.DATASETS:
+    return config, arrays
   from resnet_jax.data.photos import dataset as photos
 
   if config.name in ("folder", "list"):
-    return photos
+    return config, photos
   from resnet_jax.data import tfds  # a second to import, which digits need not pay
 
-  return photos if tfds.differ_in_size(config) else tfds
+  return config, photos if tfds.differ_in_size(config) else tfds

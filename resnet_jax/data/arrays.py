@@ -12,9 +12,8 @@ numbers. For another task than classification there may be no classes, targets a
 dict of such, [N, ...], and a third of a part is its truth; see `dataset.Split`.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -24,50 +23,50 @@ from resnet_jax.errors import UserError
 from resnet_jax.registry import Registry
 
 DATASETS = Registry("data set", "data.name", taken=("folder", "list"))
-Shape = tuple[int, int, int]
 _Key = tuple[Callable[[Any], Any], str]  # a function, and the config that it is given
-_known: dict[_Key, tuple[Shape, tuple[str, ...]]] = {}
+_known: dict[_Key, tuple[tuple[int, int, int], tuple[str, ...]]] = {}
 _made: dict[_Key, dict[str, Split]] = {}  # by `info`, for the `load` that mostly comes next
 
 
-@dataclasses.dataclass(frozen=True)
-class Arrays:
-  """The data set of a registered function."""
+PHOTOGRAPHS = False
 
-  function: Callable[[Any], Any]
-  PHOTOGRAPHS: ClassVar[bool] = False
 
-  def info(self, config: Any) -> Info:
-    """What is known of it; the arrays are made for that, and kept until they are loaded."""
-    key = (self.function, config.to_json())
-    if key not in _known:
-      _made[key] = self._read(config)
-    return describe(config, *_known[key])
+def info(config: Any) -> Info:
+  """What is known of a set; the arrays are made for that, and kept until they are loaded."""
+  key = _key(config)
+  if key not in _known:
+    _made[key] = _read(config)
+  return describe(config, *_known[key])
 
-  def load(self, config: Any) -> Dataset:
-    """The data set.
 
-    Raises:
-      UserError: the arrays are none of images and labels, or a split names nothing.
-    """
-    parts = _made.pop((self.function, config.to_json()), None) or self._read(config)
-    return assemble(
-      self.info(config),
-      splits.select("config.data.train_split", config.train_split, parts),
-      splits.select("config.data.test_split", config.test_split, parts),
-    )
+def load(config: Any) -> Dataset:
+  """The data set.
 
-  def _read(self, config: Any) -> dict[str, Split]:
-    parts, classes = self.function(config)
-    found = {
-      name: _split(f"data set {config.name!r}, {name}", bool(classes), *part)
-      for name, part in parts.items()
-    }
-    shapes = {split.images.shape[1:] for split in found.values()}
-    if len(shapes) != 1:
-      raise UserError(f"data set {config.name!r}: its images have {len(shapes)} sizes, not one")
-    _known[self.function, config.to_json()] = shapes.pop(), tuple(map(str, classes))
-    return found
+  Raises:
+    UserError: the arrays are none of images and labels, or a split names nothing.
+  """
+  parts = _made.pop(_key(config), None) or _read(config)
+  train, test = (
+    splits.select(f"config.data.{key}", config[key], parts) for key in ("train_split", "test_split")
+  )
+  return assemble(info(config), train, test)
+
+
+def _key(config: Any) -> _Key:
+  return DATASETS[config.name], config.to_json()
+
+
+def _read(config: Any) -> dict[str, Split]:
+  parts, classes = DATASETS[config.name](config)
+  read = {
+    name: _split(f"data set {config.name!r}, {name}", bool(classes), *part)
+    for name, part in parts.items()
+  }
+  shapes = {split.images.shape[1:] for split in read.values()}
+  if len(shapes) != 1:
+    raise UserError(f"data set {config.name!r}: its images have {len(shapes)} sizes, not one")
+  _known[_key(config)] = shapes.pop(), tuple(map(str, classes))
+  return read
 
 
 def _split(

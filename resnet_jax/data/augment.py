@@ -119,10 +119,8 @@ def _computed(train_images: np.ndarray | None, kind: str) -> tuple[Any, Any]:
   assert train_images is not None
   if kind == "pixel_mean":
     return train_images.sum(axis=0, dtype=np.int64) / (255 * len(train_images)), [1]
-  channels = train_images.shape[-1]
-  counts = np.stack(
-    [np.bincount(train_images[..., c].ravel(), minlength=256) for c in range(channels)]
-  )
+  by_channel = np.moveaxis(train_images, -1, 0)
+  counts = np.stack([np.bincount(values.ravel(), minlength=256) for values in by_channel])
   shares = counts / counts.sum(axis=1, keepdims=True)
   values = np.arange(256) / 255
   mean = shares @ values

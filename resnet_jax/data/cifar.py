@@ -4,13 +4,12 @@ TFDS downloads and prepares them too, but encodes images with TensorFlow. Here i
 runs on images that are encoded already: the same examples under the same keys, no TensorFlow.
 """
 
-import contextlib
 import fcntl
 import io
 import pathlib
 import tarfile
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import rich.progress
@@ -19,30 +18,16 @@ from PIL import Image
 
 from resnet_jax.data import download
 
-_SHAPE = (32, 32, 3)
-
-
-class _Archive(NamedTuple):
-  """An archive's members: the records of each split, and the names of each record's labels."""
-
-  folder: str
-  splits: dict[str, list[str]]
-  label_names: dict[str, str]  # feature -> file, in the order of the bytes of a record
-
-
-_ARCHIVES = {
-  "cifar10": _Archive(
-    "cifar-10-batches-bin",
-    {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]},
-    {"label": "batches.meta.txt"},
-  ),
-  "cifar100": _Archive(
-    "cifar-100-binary",
-    {"train": ["train.bin"], "test": ["test.bin"]},
-    {"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
-  ),
+# Of an archive's members: the records of each split, and the names of each record's labels.
+_SPLITS = {
+  "cifar10": {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]},
+  "cifar100": {"train": ["train.bin"], "test": ["test.bin"]},
 }
-NAMES = tuple(_ARCHIVES)
+_LABEL_NAMES = {  # feature -> file, in the order of the bytes of a record
+  "cifar10": {"label": "batches.meta.txt"},
+  "cifar100": {"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
+}
+NAMES = tuple(_SPLITS)
 
 
 def prepare(builder: Any) -> None:
@@ -58,7 +43,8 @@ def prepare(builder: Any) -> None:
   """
   root = pathlib.Path(builder.data_dir).parent.parent
   root.mkdir(parents=True, exist_ok=True)
-  with _only_one(root / f".{builder.name}.lock"):
+  with (root / f".{builder.name}.lock").open("w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed, or its process is gone
     if pathlib.Path(builder.data_dir).is_dir():
       return
     url, size, sha256 = source(builder)
@@ -75,32 +61,21 @@ def source(builder: Any) -> tuple[str, int, str]:
   return url, int(known.size), known.checksum
 
 
-@contextlib.contextmanager
-def _only_one(path: pathlib.Path) -> Iterator[None]:
-  with path.open("w") as file:
-    fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed, or its process is gone
-    yield
-
-
 def _write(builder: Any, archive: pathlib.Path) -> None:
-  layout = _ARCHIVES[builder.name]
+  label_names = _LABEL_NAMES[builder.name]
   with tarfile.open(archive) as tar:
     files = {
       pathlib.PurePath(member.name).name: tar.extractfile(member).read()  # type: ignore[union-attr]
-      for member in tar.getmembers()
-      if member.isfile() and pathlib.PurePath(member.name).parent.name == layout.folder
+      for member in tar
+      if member.isfile()
     }
-  for feature, name in layout.label_names.items():
+  for feature, name in label_names.items():
     builder.info.features[feature].names = files[name].decode().split()
-
-  def generators(_: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-    return {
-      split: _examples(split, b"".join(files[name] for name in names), list(layout.label_names))
-      for split, names in layout.splits.items()
-    }
-
   # TFDS's own generators read the same files through TensorFlow.
-  builder._split_generators = generators
+  builder._split_generators = lambda _: {
+    split: _examples(split, b"".join(files[name] for name in names), list(label_names))
+    for split, names in _SPLITS[builder.name].items()
+  }
   tfds.disable_progress_bar()
   builder.download_and_prepare(
     file_format="array_record",
@@ -110,10 +85,9 @@ def _write(builder: Any, archive: pathlib.Path) -> None:
 
 def _examples(split: str, data: bytes, labels: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
   """The examples under TFDS's own keys, on which the order of a prepared set depends."""
-  height, width, channels = _SHAPE
-  records = np.frombuffer(data, np.uint8).reshape(-1, len(labels) + height * width * channels)
+  records = np.frombuffer(data, np.uint8).reshape(-1, len(labels) + 3 * 32 * 32)
   for index, record in enumerate(rich.progress.track(records, f"preparing {split}")):
-    planes = record[len(labels) :].reshape(channels, height, width)
+    planes = record[len(labels) :].reshape(3, 32, 32)
     image = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0))).save(image, "PNG")
     example = {"id": f"{split}_{index:05d}", "image": image.getvalue()}

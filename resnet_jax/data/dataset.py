@@ -20,8 +20,6 @@ _AUGMENTATION = {
   "fashion_mnist": (2, True),
   "svhn_cropped": (4, False),
 }
-_CIFAR_AUGMENTATION = (4, True)
-
 
 Targets = np.ndarray | dict[str, np.ndarray]  # of N examples, each [N, ...]
 
@@ -119,14 +117,10 @@ def examples_of(split: Any) -> int:
 
 def describe(config: Any, shape: tuple[int, int, int], classes: tuple[str, ...]) -> Info:
   """The `Info` of `config.data`, with its own augmentation where the config says nothing."""
-  pad, flip = _AUGMENTATION.get(config.name.split("/")[0].split(":")[0], _CIFAR_AUGMENTATION)
-  return Info(
-    name=config.name,
-    shape=shape,
-    classes=classes,
-    pad=pad if config.pad is None else config.pad,
-    flip=flip if config.flip is None else config.flip,
-  )
+  pad, flip = _AUGMENTATION.get(config.name.split("/")[0].split(":")[0], (4, True))
+  pad = pad if config.pad is None else config.pad
+  flip = flip if config.flip is None else config.flip
+  return Info(config.name, shape, classes, pad, flip)
 
 
 def assemble(info: Info, train: Split, test: Split) -> Dataset:
@@ -135,7 +129,14 @@ def assemble(info: Info, train: Split, test: Split) -> Dataset:
   Raises:
     UserError: a training example has a label that is no class, such as TFDS's -1 for none.
   """
-  _refuse_no_class(info, train.targets)
+  labels = train.targets
+  if info.classes and isinstance(labels, np.ndarray) and labels.ndim == 1:
+    strange = labels[(labels < 0) | (labels >= len(info.classes))]
+    if len(strange):
+      raise UserError(
+        f"config.data.train_split: {len(strange)} of its {len(labels)} examples have no class "
+        f"of {info.name} (their label is {strange[0]}); name a split with labels"
+      )
   digest = hashlib.sha256(repr((info.name, info.shape, info.classes)).encode())
   for split in (train, test):
     digest.update(repr(split.images.shape).encode())
@@ -144,15 +145,3 @@ def assemble(info: Info, train: Split, test: Split) -> Dataset:
     if split.truth is not None:
       digest.update(pickle.dumps(split.truth, protocol=4))
   return Dataset(info, train, test, digest.hexdigest()[:16])
-
-
-def _refuse_no_class(info: Info, targets: Targets) -> None:
-  """Raises a UserError where targets are labels, and one is no class."""
-  if isinstance(targets, dict) or targets.ndim != 1 or not info.classes:
-    return
-  strange = targets[(targets < 0) | (targets >= len(info.classes))]
-  if len(strange):
-    raise UserError(
-      f"config.data.train_split: {len(strange)} of its {len(targets)} examples have no class "
-      f"of {info.name} (their label is {strange[0]}); name a split with labels"
-    )

@@ -3,7 +3,7 @@ them such as `train[:100]+train[200:300]`.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -57,9 +57,8 @@ def part(term: str) -> str:
   return terms(term)[0].partition("[")[0]
 
 
-def check(key: str, text: str, spans: Iterable[Span], sizes: Mapping[str, int]) -> None:
+def check(key: str, text: str, spans: Sequence[Span], sizes: Mapping[str, int]) -> None:
   """Raises a UserError if a span is reversed, or if no example is in any of them."""
-  spans = list(spans)
   for name, start, stop in spans:
     if stop < start:
       raise wrong(key, text, sizes, f"{name}[{start}:{stop}] ends before it begins")

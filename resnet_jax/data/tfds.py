@@ -4,6 +4,7 @@ import io
 import math
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,10 @@ import tensorflow_datasets as tfds
 from google.protobuf import json_format
 from PIL import Image
 
-from resnet_jax import errors
 from resnet_jax.data import cifar, splits
 from resnet_jax.data.dataset import Dataset, Info, Split, assemble, describe
 from resnet_jax.data.download import Unreachable
-from resnet_jax.errors import UserError
+from resnet_jax.errors import UserError, unknown
 
 PHOTOGRAPHS = False
 MEMORY = 8 * 2**30  # bytes of images that are read whole
@@ -32,18 +32,21 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by the channels of the featur
 
 def info(config: Any) -> Info:
   """The `Info` of a TFDS set, from what TFDS knows of it, prepared or not."""
-  return _info(config, _builder(config))
+  _, image, label = _known(config)
+  if None in image.shape or image.np_dtype != np.uint8:
+    what = f"has images of shape {image.shape} and type {image.np_dtype.__name__}"
+    raise _error(config, f"{what}, which are not supported; cifar10 is a set that fits")
+  return describe(config, image.shape, tuple(label.names))
 
 
 def differ_in_size(config: Any) -> bool:
   """Whether the images of a set have no size in common: photographs."""
-  image, _ = _features(config, _builder(config))
-  return None in image.shape[:2]
+  return None in _known(config)[1].shape[:2]
 
 
 def class_names(config: Any) -> tuple[str, ...]:
   """The names of a set's labels, prepared or not."""
-  return tuple(_features(config, _builder(config))[1].names)
+  return tuple(_known(config)[2].names)
 
 
 def load(config: Any) -> Dataset:
@@ -52,13 +55,10 @@ def load(config: Any) -> Dataset:
   Raises:
     UserError: the set is not prepared, a split does not exist, or an example is damaged.
   """
-  _info(config, _builder(config))  # what cannot be used need not be prepared
+  info(config)  # what cannot be used need not be prepared
   builder = opened(config)
-  return assemble(
-    _info(config, builder),
-    _read(builder, config, "train_split"),
-    _read(builder, config, "test_split"),
-  )
+  train, test = (_read(builder, config, key) for key in ("train_split", "test_split"))
+  return assemble(info(config), train, test)
 
 
 def opened(config: Any) -> Any:
@@ -67,49 +67,29 @@ def opened(config: Any) -> Any:
   Raises:
     UserError: there is no such set, it is none of images and labels, or it is not prepared.
   """
-  builder = _builder(config)
-  _features(config, builder)
-  if not pathlib.Path(builder.data_dir).is_dir():
-    builder = _prepared(config, builder)
-  return builder
+  builder, _, _ = _known(config)
+  return builder if pathlib.Path(builder.data_dir).is_dir() else _prepared(config, builder)
 
 
-def _builder(config: Any) -> Any:
+def _known(config: Any) -> tuple[Any, Any, Any]:
+  """The builder of an image-classification set, prepared or not, its image and its label."""
   try:
     if not re.fullmatch(r"\w+(/[\w.-]+)*(:[\d.*]+)?", config.name):
       raise tfds.core.registered.DatasetNotFoundError
-    return tfds.builder(config.name, data_dir=config.dir or None)
+    builder: Any = tfds.builder(config.name, data_dir=config.dir or None)
   except tfds.core.registered.DatasetNotFoundError:
     names = ["digits", *tfds.list_builders(with_community_datasets=False)]
-    error = errors.unknown("config.data.name", config.name, names)
+    error = unknown("config.data.name", config.name, names)
     short = str(error).split("choose from")[0] + "choose digits or an image set of TFDS"
     raise UserError(short) from None
   except _UNUSABLE as error:
-    raise UserError(
-      f"config.data.name={config.name!r} cannot be opened: {_first_line(error)}"
-    ) from None
-
-
-def _features(config: Any, builder: Any) -> tuple[Any, Any]:
-  """The image and the label of a set that has them."""
+    raise _error(config, f"cannot be opened: {_first_line(error)}") from None
   features = dict(builder.info.features or {})
   keys = builder.info.supervised_keys or (None, None)
   image, label = (features.get(key) for key in keys[:2])
   if not (isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel)):
-    raise UserError(
-      f"config.data.name={config.name!r} is no image-classification set; cifar10 is one"
-    )
-  return image, label
-
-
-def _info(config: Any, builder: Any) -> Info:
-  image, label = _features(config, builder)
-  if None in image.shape or image.np_dtype != np.uint8:
-    raise UserError(
-      f"config.data.name={config.name!r} has images of shape {image.shape} and type "
-      f"{image.np_dtype.__name__}, which are not supported; cifar10 is a set that fits"
-    )
-  return describe(config, image.shape, tuple(label.names))
+    raise _error(config, "is no image-classification set; cifar10 is one")
+  return builder, image, label
 
 
 def _prepared(config: Any, builder: Any) -> Any:
@@ -119,20 +99,16 @@ def _prepared(config: Any, builder: Any) -> Any:
     "digits (--config=...:digits, config.data.name=digits)"
   )
   if builder.name not in cifar.NAMES:
-    raise UserError(
-      f"config.data.name={config.name!r} is not prepared in {place}; {elsewhere}, or prepare it: "
-      f"pip install -e '.[prepare]' && tfds build {config.name} --file_format=array_record "
-      f"--data_dir={place}"
-    )
+    build = f"tfds build {config.name} --file_format=array_record --data_dir={place}"
+    prepare = f"prepare it: pip install -e '.[prepare]' && {build}"
+    raise _error(config, f"is not prepared in {place}; {elsewhere}, or {prepare}")
   try:
     cifar.prepare(builder)
   except Unreachable as error:
-    raise UserError(
-      f"config.data.name={config.name!r} is not prepared: {error}; {elsewhere}"
-    ) from None
+    raise _error(config, f"is not prepared: {error}; {elsewhere}") from None
   except OSError as error:
-    raise UserError(f"config.data.name={config.name!r} cannot be prepared: {error}") from None
-  return _builder(config)
+    raise _error(config, f"cannot be prepared: {error}") from None
+  return _known(config)[0]
 
 
 def data_source(builder: Any, config: Any, key: str) -> Any:
@@ -147,14 +123,11 @@ def data_source(builder: Any, config: Any, key: str) -> Any:
   try:
     return builder.as_data_source(split=name, decoders=decoders)
   except NotImplementedError:
-    raise UserError(
-      f"config.data.name={config.name!r} in {builder.data_dir} is not prepared as array_record; "
-      "name another folder by --config.data.dir, or delete it and prepare it again"
-    ) from None
+    instead = "name another folder by --config.data.dir, or delete it and prepare it again"
+    what = f"in {builder.data_dir} is not prepared as array_record; {instead}"
+    raise _error(config, what) from None
   except DAMAGE as error:
-    raise UserError(
-      f"config.data.name={config.name!r} in {builder.data_dir} is damaged: {_first_line(error)}"
-    ) from None
+    raise _error(config, f"in {builder.data_dir} is damaged: {_first_line(error)}") from None
 
 
 def _check_split(builder: Any, key: str, text: str) -> None:
@@ -166,7 +139,9 @@ def _check_split(builder: Any, key: str, text: str) -> None:
   try:
     found = tfds.core.ReadInstruction.from_spec(text).to_absolute(builder.info.splits)
   except (*_UNUSABLE, NotImplementedError, KeyError, RuntimeError) as error:
-    raise splits.wrong(key, text, sizes, _last_line(error)) from None
+    # The first line is about the documentation.
+    why = str(error).strip().rpartition("\n")[2][:200] or type(error).__name__
+    raise splits.wrong(key, text, sizes, why) from None
   spans = [
     (part.splitname, part.from_ or 0, sizes[part.splitname] if part.to is None else part.to)
     for part in found
@@ -185,16 +160,18 @@ def _read(builder: Any, config: Any, key: str) -> Split:
       f"{MEMORY // 2**30} GiB that are held in memory; take a part, such as "
       f"{splits.part(name)}[:10%]"
     )
-  place = f"split {name!r} of {config.name} in {builder.data_dir}"
+  place = f"{config.name} in {builder.data_dir}"
   images, labels = np.empty((total, *shape), np.uint8), np.empty(total, np.int32)
   for first in range(0, total, _CHUNK):
     numbers = range(first, min(first + _CHUNK, total))
-    for number, example in zip(numbers, _records(source, numbers, place), strict=True):
+    examples = _examples(source, numbers)
+    for number in numbers:
       try:
-        images[number] = _decoded(example[image_key], shape)
+        example = next(examples)
+        images[number], labels[number] = _decoded(example[image_key], shape), example[label_key]
       except DAMAGE as error:
-        raise _damaged(place, number, error) from None
-      labels[number] = example[label_key]
+        what = f"is damaged: {_first_line(error)}"
+        raise UserError(f"example {number} of split {name!r} of {place} {what}") from None
   return Split(images, labels)
 
 
@@ -215,27 +192,15 @@ def _decoded(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(image).reshape(shape)
 
 
-def _records(source: Any, numbers: range, place: str) -> list[dict[str, Any]]:
+def _examples(source: Any, numbers: range) -> Iterator[dict[str, Any]]:
   try:
-    records: list[dict[str, Any]] = source.__getitems__(numbers)  # much faster than one by one
-    return records
+    return iter(source.__getitems__(numbers))  # much faster than one by one
   except DAMAGE:
-    records = []
-  for number in numbers:
-    try:
-      records.append(source[number])
-    except DAMAGE as error:
-      raise _damaged(place, number, error) from None
-  return records
+    return map(source.__getitem__, numbers)  # up to the damaged one
 
 
-def _damaged(place: str, number: int, error: Exception) -> UserError:
-  return UserError(f"example {number} of {place} is damaged: {_first_line(error)}")
-
-
-def _last_line(error: Exception) -> str:
-  """Of an error of TFDS, which begins with a line about the documentation."""
-  return str(error).strip().rpartition("\n")[2][:200] or type(error).__name__
+def _error(config: Any, what: str) -> UserError:
+  return UserError(f"config.data.name={config.name!r} {what}")
 
 
 def _first_line(error: Exception) -> str:

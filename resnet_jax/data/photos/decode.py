@@ -82,8 +82,7 @@ def crop(data: bytes, box: crops.Box, size: int) -> np.ndarray:
     pixels, scale = np.asarray(_pillow(data)), 1
   left, top, right, bottom = (round(edge / scale) for edge in box)
   part = pixels[top:bottom, left:right]
-  shrinks = max(part.shape[:2]) > 2 * size
-  way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+  way = cv2.INTER_AREA if max(part.shape[:2]) > 2 * size else cv2.INTER_LINEAR
   return cv2.resize(part, (size, size), interpolation=way)
 
 
@@ -108,13 +107,11 @@ def _frame(data: bytes) -> _Frame | None:
   if data[:2] != b"\xff\xd8":
     return None
   frames, plain = _segments(data)
-  for frame in frames:
-    if frame.bits != 8:
-      raise Unreadable(f"it is a {frame.bits}-bit JPEG; only those of 8 bits are read")
-  if not plain or len(frames) != 1:
-    return None
-  (frame,) = frames
-  if frame.kind not in _COMMON or frame.components not in (1, 3):
+  for bits in (frame.bits for frame in frames):
+    if bits != 8:
+      raise Unreadable(f"it is a {bits}-bit JPEG; only those of 8 bits are read")
+  frame = frames[0] if plain and len(frames) == 1 else None
+  if frame is None or frame.kind not in _COMMON or frame.components not in (1, 3):
     return None
   _check_size(frame.height, frame.width)
   return frame
@@ -154,13 +151,11 @@ def _turbo(data: bytes, frame: _Frame, rows: int, scale: int) -> np.ndarray | No
     coded[frame.at : frame.at + 2] = height.to_bytes(2)
   # It takes the smallest scale of n/8 that leaves at least these sides.
   high, wide = (-(-side // scale) for side in (height, frame.width))
+  sides = {"min_height": high, "min_width": wide}
   try:
-    pixels: np.ndarray = simplejpeg.decode_jpeg(
-      coded, "RGB", min_height=high, min_width=wide, strict=False
-    )
+    return np.asarray(simplejpeg.decode_jpeg(coded, "RGB", **sides, strict=False))
   except ValueError:
     return None
-  return pixels
 
 
 def _pillow(data: bytes) -> Image.Image:

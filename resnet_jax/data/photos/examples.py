@@ -47,16 +47,12 @@ class Training:
     targets: list[Any] = [None] * len(examples)
     unreadable = np.full(len(examples), -1, np.int32)
     for i, example in enumerate(examples):
-      try:
-        images[i], targets[i] = self._example(example, position + i)
-      except Unreadable:
-        unreadable[i] = example
-        images[i], targets[i] = self._replacement(example, position + i)
+      images[i], targets[i], unreadable[i] = self._readable(example, position + i)
     return {"image": images, **as_arrays(self.targets.collate(targets)), "unreadable": unreadable}
 
   def held(self, request: tuple[int, Sequence[int]]) -> str:
     """The names of a request's examples."""
-    return _names(self.source, request[1])
+    return ", ".join(map(self.source.name, request[1]))
 
   def _example(self, example: int, position: int) -> tuple[np.ndarray, Any]:
     data, target = self.source[example]
@@ -68,11 +64,15 @@ class Training:
     cropped = decode.crop(data, box, self.image_size)
     return cropped, self.targets.crop(target, box, self.image_size)
 
-  def _replacement(self, example: int, position: int) -> tuple[np.ndarray, Any]:
+  def _readable(self, example: int, position: int) -> tuple[np.ndarray, Any, int]:
+    """Image and target of the first example from this one on that can be read; then -1, or which
+    it replaces.
+    """
     why = ""
-    for step in range(1, MOST_UNREADABLE):
+    for step in range(MOST_UNREADABLE):
       try:
-        return self._example((example + step) % len(self.source), position)
+        image, target = self._example((example + step) % len(self.source), position)
+        return image, target, example if step else -1
       except Unreadable as error:
         why = str(error)
     raise UserError(
@@ -113,7 +113,7 @@ class Evaluation:
 
   def held(self, examples: Sequence[int]) -> str:
     """The names of a request's examples."""
-    return _names(self.source, examples)
+    return ", ".join(map(self.source.name, examples))
 
   @functools.cached_property
   def _zeros(self) -> Arrays:
@@ -121,7 +121,3 @@ class Evaluation:
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG")
     return {key: np.zeros_like(value) for key, value in self.transform(file.getvalue()).items()}
-
-
-def _names(source: Source, examples: Sequence[int]) -> str:
-  return ", ".join(source.name(example) for example in examples)

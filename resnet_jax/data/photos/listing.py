@@ -38,10 +38,14 @@ def look(folder: str) -> Held:
     for entry in entries:
       if entry.name.startswith("."):
         continue
-      status = _status(entry)
-      if status is None:
+      try:
+        status = entry.stat()
+      except OSError as error:  # a link that leads nowhere, or a file that has gone since
+        if error.errno not in _GONE:
+          raise
         held.others[DANGLING] += 1
-      elif stat.S_ISDIR(status.st_mode):
+        continue
+      if stat.S_ISDIR(status.st_mode):
         held.folders.append(entry.name)
       elif not stat.S_ISREG(status.st_mode):
         held.others["no regular file"] += 1
@@ -85,10 +89,8 @@ def left_out(place: str, others: Counter[str]) -> str:
   if not total:
     return ""
   folders = others.keys() & {FOLDERS, _CLOSED, _LOOPS}
-  if total == 1:
-    what = "1 folder was" if folders else "1 file was"
-  else:
-    what = f"{total} files and folders were" if folders else f"{total} files were"
+  one, many = ("folder", "files and folders") if folders else ("file", "files")
+  what = f"1 {one} was" if total == 1 else f"{total} {many} were"
   read = " ".join(EXTENSIONS)
   return f"{place}: {what} left out: {listed(others)}; endings that are read: {read}"
 
@@ -99,16 +101,6 @@ def listed(others: Counter[str]) -> str:
   rest = sum(number for _, number in kinds[_MOST:])
   kinds = kinds[:_MOST] + ([("others", rest)] if rest else [])
   return ", ".join(f"{kind} {number}" for kind, number in kinds)
-
-
-def _status(entry: os.DirEntry[Any]) -> os.stat_result | None:
-  """Of the file that a link leads to; None where it leads nowhere, or the file has gone since."""
-  try:
-    return entry.stat()
-  except OSError as error:
-    if error.errno in _GONE:
-      return None
-    raise
 
 
 def _ending(name: str) -> str:

@@ -6,6 +6,7 @@ batches are the same, bit for bit, for any number of workers, and a run that res
 but its step.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from resnet_jax.data.targets import LABELS, OnHost
 _AHEAD = 2  # batches that wait, beside the one that each worker makes
 
 
-class Batches(Iterator[Arrays]):
+class Batches(Iterator[Arrays], contextlib.AbstractContextManager["Batches"]):
   """An iterator over batches, whose state is how many it has delivered.
 
   The state is Grain's, and the same for any number of workers. To be closed, or used in a `with`,
@@ -49,8 +50,7 @@ class Batches(Iterator[Arrays]):
 
   def get_state(self) -> dict[str, int]:
     """What `set_state` takes, of an iterator with other workers too."""
-    state: dict[str, int] = self._batches.get_state()
-    return state
+    return dict(self._batches.get_state())
 
   def set_state(self, state: dict[str, int]) -> None:
     """Goes on behind the batch that was the last when the state was taken."""
@@ -60,9 +60,6 @@ class Batches(Iterator[Arrays]):
     """Ends the workers."""
     self._batches.close()
     self._pool.close()
-
-  def __enter__(self) -> "Batches":
-    return self
 
   def __exit__(self, *_: object) -> None:
     self.close()
@@ -155,6 +152,5 @@ def evaluation(
 
 
 def _cores() -> int:
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
+  known = hasattr(os, "sched_getaffinity")  # not on macOS
+  return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1

@@ -16,6 +16,7 @@ the default, but `val`, that is taken.
 import codecs
 import io
 import os
+import pathlib
 import stat
 from collections import Counter
 from collections.abc import Sequence
@@ -31,10 +32,8 @@ from resnet_jax.errors import UserError
 KINDS = ("folder", "list")
 _LAYOUTS = {"folder": "<split>/<label>/*", "list": "<split>.txt"}
 _MARKS = {  # that begin a text; UTF-32 is before UTF-16, which begins alike
-  codecs.BOM_UTF32_LE: "UTF-32",
-  codecs.BOM_UTF32_BE: "UTF-32",
-  codecs.BOM_UTF16_LE: "UTF-16",
-  codecs.BOM_UTF16_BE: "UTF-16",
+  "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+  "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
 
 
@@ -90,9 +89,7 @@ def _check_folder(config: Any) -> None:
 def _folder(config: Any, key: str) -> tuple[str, Found]:
   text = _split(config, key, _folders(config.dir))
   root = os.path.join(config.dir, splits.part(text))
-  names: list[bytes] = []
-  labels: list[str] = []
-  sizes: list[int] = []
+  names, labels, sizes = list[bytes](), list[str](), list[int]()
   beside = listing.look(root)
   others = Counter({"beside the class folders": len(beside.photographs)})
   others[listing.DANGLING] = beside.others[listing.DANGLING]
@@ -100,7 +97,9 @@ def _folder(config: Any, key: str) -> tuple[str, Found]:
     held = listing.look(os.path.join(root, label))
     held.others[listing.FOLDERS] = len(held.folders)
     if not held.photographs:
-      raise _error(config, key, _empty(f"{root}/{label}", held))
+      endings = ", ".join(listing.EXTENSIONS)
+      instead = f", but {listing.listed(+held.others)}" if +held.others else ""
+      raise _error(config, key, f"{root}/{label} holds no photograph ({endings}){instead}")
     photos = sorted((os.fsencode(name), size) for name, size in held.photographs)
     names += [os.fsencode(label) + b"/" + name for name, _ in photos]
     sizes += [size for _, size in photos]
@@ -111,14 +110,9 @@ def _folder(config: Any, key: str) -> tuple[str, Found]:
   return text, Found(root, names, labels, sizes, listing.left_out(root, +others))
 
 
-def _empty(folder: str, held: listing.Held) -> str:
-  instead = f", but {listing.listed(+held.others)}" if +held.others else ""
-  return f"{folder} holds no photograph ({', '.join(listing.EXTENSIONS)}){instead}"
-
-
 def _listed(config: Any, key: str) -> tuple[str, Found]:
   text, path, lines = _lines(config, key)
-  sizes: list[int] = []
+  sizes = []
   for number, name, _ in lines:
     place = f"line {number} of {path} names {name!r}"
     try:
@@ -153,9 +147,8 @@ def _lines(config: Any, key: str) -> tuple[str, str, list[tuple[int, str, str]]]
 
 def _text(config: Any, key: str, path: str) -> io.StringIO:
   """The lines of a list; bytes that are not UTF-8 stay what they are, as in a file's name."""
-  with open(path, "rb") as file:
-    coded = file.read()
-  encoding = next((name for mark, name in _MARKS.items() if coded.startswith(mark)), None)
+  coded = pathlib.Path(path).read_bytes()
+  encoding = next((name for name, marks in _MARKS.items() if coded.startswith(marks)), None)
   if encoding is None and b"\0" in coded:
     encoding = "not UTF-8 (it holds zero bytes)"
   if encoding:
@@ -165,24 +158,17 @@ def _text(config: Any, key: str, path: str) -> io.StringIO:
 
 def _selected(config: Any, key: str, text: str, found: Found, classes: tuple[str, ...]) -> Found:
   """What a split string takes, with labels as numbers."""
-  numbers = {label: number for number, label in enumerate(classes)}
-  unknown = sorted(set(found.labels) - set(numbers))
+  unknown = sorted(set(found.labels) - set(classes))
   if unknown:
-    raise _error(
-      config,
-      key,
-      f"the label {unknown[0]!r} is not in config.data.train_split={config.train_split!r}, whose "
-      f"{len(classes)} labels are the classes",
-    )
+    whose = f"config.data.train_split={config.train_split!r}, whose {len(classes)} labels"
+    raise _error(config, key, f"the label {unknown[0]!r} is not in {whose} are the classes")
+  numbers = {label: number for number, label in enumerate(classes)}
   labels = np.array([numbers[label] for label in found.labels])
   order = _evenly(labels)
   parts = {splits.part(text): Split(order, order)}
   chosen = np.sort(splits.select(f"config.data.{key}", text, parts).images)
-
-  def pick(values: Any) -> Any:
-    return np.asarray(values)[chosen]
-
-  return found._replace(names=pick(found.names), labels=labels[chosen], sizes=pick(found.sizes))
+  names, sizes = (np.asarray(values)[chosen] for values in (found.names, found.sizes))
+  return found._replace(names=names, labels=labels[chosen], sizes=sizes)
 
 
 def _evenly(labels: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ All are random access to encoded bytes and a label, and are cheap to send to ano
 
 import hashlib
 import os
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -13,24 +13,11 @@ from resnet_jax.data.photos import scan
 from resnet_jax.data.photos.unreadable import Unreadable, read, reason
 
 
-class Source(Protocol):
-  """Photographs of one split: `source[i]` is the encoded bytes and the label of example i."""
-
-  classes: tuple[str, ...]
-  fingerprint: str
-  left_out: str  # a line on the files that were found but are not taken; empty if there are none
-
-  def __len__(self) -> int: ...
-
-  def __getitem__(self, index: int) -> tuple[bytes, int]:
-    """The file's or the record's bytes; raises Unreadable where there are none to be had."""
-
-  def name(self, index: int) -> str:
-    """What a message calls the example."""
-
-
 class Files:
-  """Photographs as files, in the order of their names or of their list."""
+  """Photographs as files, in the order of their names or of their list.
+
+  `left_out` is a line on the files that were found but are not taken; empty if there are none.
+  """
 
   def __init__(self, found: scan.Found, classes: tuple[str, ...]):
     """Of `found`, whose labels number `classes`; the folder they lie in is not in `fingerprint`."""
@@ -59,13 +46,14 @@ class Files:
 class Records:
   """Photographs in a prepared TFDS set, read without TensorFlow; each process opens it anew."""
 
-  def __init__(self, records: Any, keys: tuple[str, str], classes: tuple[str, ...]):
-    """Of a TFDS data source, whose images stay encoded; `keys` are the image's and the label's."""
-    self.classes, self.left_out, self._records, self._keys = classes, "", records, keys
+  def __init__(self, records: Any):
+    """Of a TFDS data source, whose images stay encoded."""
     info = records.dataset_info
+    self._records, self._keys = records, info.supervised_keys[:2]  # the image's, the label's
+    self.classes, self.left_out = tuple(info.features[self._keys[1]].names), ""
     self._place = f"split {records.split} of {info.full_name}"
-    sizes = {name: split.num_examples for name, split in info.splits.items()}
-    known = repr((self._place, len(records), sorted(sizes.items()), classes))
+    sizes = sorted((name, split.num_examples) for name, split in info.splits.items())
+    known = repr((self._place, len(records), sizes, self.classes))
     self.fingerprint = hashlib.sha256(known.encode()).hexdigest()[:16]
 
   def __len__(self) -> int:
@@ -87,6 +75,11 @@ class Records:
 
   def __repr__(self) -> str:
     return f"Records({self._place}, {self.fingerprint})"
+
+
+# Photographs of one split: `source[i]` is the encoded bytes and the label of example i, `name(i)`
+# what a message calls it. Where there are no bytes to be had, `Unreadable` is raised.
+Source = Files | Records
 
 
 def classes(config: Any) -> tuple[str, ...]:
@@ -117,7 +110,5 @@ def load(config: Any) -> tuple[Source, Source]:
   from resnet_jax.data import tfds  # a second to import, which files need not pay
 
   builder = tfds.opened(config)
-  keys = builder.info.supervised_keys[:2]
-  classes = tuple(builder.info.features[keys[1]].names)
   first, second = (tfds.data_source(builder, config, f"{part}_split") for part in ("train", "test"))
-  return Records(first, keys, classes), Records(second, keys, classes)
+  return Records(first), Records(second)

@@ -6,7 +6,7 @@ proportion to it. A view is a window of the photograph once its shorter side is 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ MOST_RESIZED = 2**26  # pixels that resizing may hold, 256 MB
 MOST_SEEN = 2**24  # pixels of one view: two batches of a device
 SCALES = (224, 256, 384, 480, 640)  # shorter sides of the fully convolutional test ([R] 3.4)
 STRIDE = 32  # of the nets' last map
+Sides = tuple[int, int]  # height and width
+Place = tuple[float, float]
 CENTER = (0.5, 0.5)
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
@@ -32,25 +34,25 @@ class View(NamedTuple):
   flip: bool = False
 
 
-def single(photo: tuple[int, int], size: int) -> list[View]:
+def single(photo: Sides, size: int) -> list[View]:
   """The central 224 of a shorter side of 256."""
   return [window(photo, scaled(256, size), (size, size))]
 
 
-def large(photo: tuple[int, int], size: int) -> list[View]:
+def large(photo: Sides, size: int) -> list[View]:
   """The central 320 of a shorter side of 320 ([I] table 5)."""
   side = scaled(320, size)
   return [window(photo, side, (side, side))]
 
 
-def ten_crop(photo: tuple[int, int], size: int) -> list[View]:
+def ten_crop(photo: Sides, size: int) -> list[View]:
   """The corners and the centre of a shorter side of 256, and their mirror images ([R] 3.4)."""
   shorter = scaled(256, size)
   five = [window(photo, shorter, (size, size), place) for place in (*CORNERS, CENTER)]
   return five + [view._replace(flip=True) for view in five]
 
 
-def multi_scale(photo: tuple[int, int], size: int) -> list[View]:
+def multi_scale(photo: Sides, size: int) -> list[View]:
   """The whole photograph at several scales, for the net as a fully convolutional one ([R] 3.4).
 
   The longer side is cut, at both ends, to a multiple of the net's stride, so that there are few
@@ -64,12 +66,7 @@ def multi_scale(photo: tuple[int, int], size: int) -> list[View]:
   return views
 
 
-VIEWS: dict[str, Callable[[tuple[int, int], int], list[View]]] = {
-  "single": single,
-  "320": large,
-  "10-crop": ten_crop,
-  "multi-scale": multi_scale,
-}
+VIEWS = {"single": single, "320": large, "10-crop": ten_crop, "multi-scale": multi_scale}
 
 
 def check(name: str) -> None:
@@ -83,9 +80,7 @@ def scaled(pixels: int, size: int) -> int:
   return round(pixels * size / 224)
 
 
-def window(
-  photo: tuple[int, int], shorter: int, size: tuple[int, ...], place: tuple[float, float] = CENTER
-) -> View:
+def window(photo: Sides, shorter: int, size: tuple[int, ...], place: Place = CENTER) -> View:
   """The window of `size` at `place`, each a height and a width.
 
   A place is 0 for the first rows or columns, 1 for the last, and 0.5 for the central ones, rounded

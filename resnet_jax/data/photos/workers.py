@@ -8,6 +8,7 @@ it ends: the connection is then closed.
 
 import contextlib
 import json
+import math
 import mmap
 import multiprocessing
 import os
@@ -29,6 +30,7 @@ from resnet_jax.errors import UserError
 
 Arrays = dict[str, np.ndarray]
 Task = Callable[[Any], Arrays]
+Layout = dict[str, tuple[str, tuple[int, ...]]]  # of arrays, one behind the other: type and shape
 
 # Not `-m`: signals are ignored before anything is imported, and __main__ is never imported again.
 _START = """
@@ -58,12 +60,12 @@ class Pool:
       count: of the processes; 0 for none.
       held: what a request is about, for the message where its process ends.
     """
-    self._task, self._held = task, held
+    self._task, self._count, self._held = task, count, held
     coded = pickle.dumps(task) if count else b""
     workers = [_Worker(coded) for _ in range(count)]
-    self._free: queue.SimpleQueue[_Worker] | None = queue.SimpleQueue() if count else None
+    self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     for worker in workers:
-      self._free.put(worker)  # type: ignore[union-attr]
+      self._free.put(worker)
     self.close = weakref.finalize(self, _end, workers)  # at the latest when the program ends
 
   def __call__(self, request: Any) -> Arrays:
@@ -73,34 +75,26 @@ class Pool:
       UserError: the task did, or its process ended.
       RuntimeError: the task raised anything else, which is quoted.
     """
-    if self._free is None:
+    if not self._count:
       return self._task(request)
     worker = self._free.get()
     try:
       return worker.do(request)
-    except _Ended as ended:
-      raise UserError(_told(ended.code, self._held(request))) from None
+    except EOFError:
+      raise UserError(_told(worker.process.wait(), self._held(request))) from None
     finally:
       self._free.put(worker)
 
 
-class _Ended(Exception):
-  """A process is gone; `code` is its exit code, or minus the signal that ended it."""
-
-  def __init__(self, code: int):
-    super().__init__(code)
-    self.code = code
-
-
 def _told(code: int, held: str) -> str:
-  """What the user is told of a process that ended with `code` while it had what `held` names."""
+  """What the user is told of a process that ended while it had what `held` names; `code` is its
+  exit code, or minus the signal that ended it.
+  """
   what = f" while it read {held}" if held else ""
   if code >= 0:
     return f"a process that reads photographs ended with code {code}{what}"
-  try:
-    name = signal.Signals(-code).name
-  except ValueError:  # a real-time signal
-    name = f"signal {-code}"
+  # A real-time signal has no name.
+  name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
   words = signal.strsignal(-code)
   text = f"a process that reads photographs was ended by {name} ({words}){what}"
   if -code == signal.SIGKILL:
@@ -127,6 +121,7 @@ class _Worker:
       )
 
   def do(self, request: Any) -> Arrays:
+    """The arrays of the task; raises an EOFError where the process is gone."""
     try:
       if self._coded is not None:
         self._channel.send_bytes(self._coded)
@@ -134,15 +129,10 @@ class _Worker:
       self._channel.send(request)
       answer = self._channel.recv()
     except (EOFError, OSError):
-      raise _Ended(self.process.wait()) from None
+      raise EOFError from None
     if isinstance(answer, Exception):
       raise answer
     return self._memory.load(answer)
-
-  def end(self) -> None:
-    # A thread may wait for an answer: it gets an error, and what it reads from is left to it.
-    self.process.kill()
-    self.process.wait()
 
 
 def serve(channel: int, memory: int) -> None:
@@ -171,31 +161,28 @@ class _Memory:
     self._map = memoryview(b"")
     weakref.finalize(self, os.close, file)
 
-  def store(self, arrays: Arrays) -> list[tuple[str, str, tuple[int, ...]]]:
+  def store(self, arrays: Arrays) -> Layout:
     """Writes arrays one behind the other; what `load` has to know of them."""
-    layout = [(key, array.dtype.str, array.shape) for key, array in arrays.items()]
-    for array, view in zip(arrays.values(), self._views(layout), strict=True):
-      view[...] = array
+    layout = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+    for name, view in self._views(layout).items():
+      view[...] = arrays[name]
     return layout
 
-  def load(self, layout: list[tuple[str, str, tuple[int, ...]]]) -> Arrays:
+  def load(self, layout: Layout) -> Arrays:
     """Copies of what `store` wrote in the other process."""
-    names = (key for key, _, _ in layout)
-    return {name: view.copy() for name, view in zip(names, self._views(layout), strict=True)}
+    return {name: view.copy() for name, view in self._views(layout).items()}
 
-  def _views(self, layout: Any) -> list[np.ndarray]:
-    kinds = [np.dtype(kind) for _, kind, _ in layout]
-    shapes = [shape for _, _, shape in layout]
-    sizes = [int(np.prod(shape)) * kind.itemsize for kind, shape in zip(kinds, shapes, strict=True)]
+  def _views(self, layout: Layout) -> Arrays:
+    sizes = [math.prod(shape) * np.dtype(kind).itemsize for kind, shape in layout.values()]
     ends = np.cumsum([-(-size // _ALIGNED) * _ALIGNED for size in sizes]).tolist()
     if ends[-1] > len(self._map):
       if os.fstat(self._file).st_size < ends[-1]:
         os.ftruncate(self._file, ends[-1])
       self._map = memoryview(mmap.mmap(self._file, ends[-1]))
-    return [
-      np.ndarray(shape, kind, self._map, offset)
-      for shape, kind, offset in zip(shapes, kinds, [0, *ends[:-1]], strict=True)
-    ]
+    return {
+      name: np.ndarray(shape, kind, self._map, begin)
+      for (name, (kind, shape)), begin in zip(layout.items(), [0, *ends[:-1]], strict=True)
+    }
 
 
 def _nameless() -> int:
@@ -206,5 +193,7 @@ def _nameless() -> int:
 
 
 def _end(workers: list[_Worker]) -> None:
+  # A thread may wait for an answer: it gets an error, and what it reads from is left to it.
   for worker in workers:
-    worker.end()
+    worker.process.kill()
+    worker.process.wait()
