@@ -28,8 +28,7 @@ def plot(rows: list[dict[str, Any]], headline: Metric, path: pathlib.Path, title
   axes.set_xlim(left=0)
   if max((row["step"] for row in rows), default=0) >= 10_000:
     axes.ticklabel_format(axis="x", style="sci", scilimits=(4, 4))  # in 1e4, as the papers draw it
-  axes.set_xlabel("iterations")
-  axes.set_ylabel(headline.heading())
+  axes.set(xlabel="iterations", ylabel=headline.heading())
   axes.set_title(title, fontsize=10)
   axes.grid(alpha=0.3)
   if shown:
