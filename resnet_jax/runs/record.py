@@ -8,8 +8,11 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import numpy as np
 
 from resnet_jax import config as config_lib
 from resnet_jax.errors import UserError
@@ -50,18 +53,8 @@ class Position:
   identity: str = ""  # of the run, see `workdir.identity`; "" in checkpoints of older versions
   seed: int | None = None  # the run's, for messages
   classes: list[str] | None = None  # in the order of the logits; None: their names are not known
-  rows: list[metrics.Measurement] = dataclasses.field(
-    default_factory=list
-  )  # since the last checkpoint
-
-
-def from_saved(saved: dict[str, Any]) -> Position:
-  """A position from a checkpoint, perhaps of an older version, which knew classification only."""
-  if "wrong" in saved:
-    saved = dict(saved)
-    saved["headline"], saved["best"] = saved.pop("test_error"), saved.pop("best_test_error")
-    saved["sums"] = {"loss": saved.pop("loss"), "error": 100 * saved.pop("wrong")}
-  return Position(**saved)
+  # Since the last checkpoint.
+  rows: list[metrics.Measurement] = dataclasses.field(default_factory=list)
 
 
 def whose(config: Any, classes: Iterable[str] | None) -> dict[str, Any]:
@@ -126,18 +119,21 @@ class Record:
 
     Without their rows, the test of its step is done again if its row is missing.
     """
-    position = from_saved(saved | whose(self.setup.config, self.setup.dataset.info.classes))
-    if "rows" not in saved and not self.log.has(position.step, "test"):
-      position.evaluated = -1
-    return position
+    saved = saved | whose(self.setup.config, self.setup.dataset.info.classes)
+    if "wrong" in saved:  # by a version that knew classification only
+      saved["headline"], saved["best"] = saved.pop("test_error"), saved.pop("best_test_error")
+      saved["sums"] = {"loss": saved.pop("loss"), "error": 100 * saved.pop("wrong")}
+    if "rows" not in saved and not self.log.has(saved["step"], "test"):
+      saved["evaluated"] = -1
+    return Position(**saved)
 
   def begin(self, position: Position, old: Any) -> None:
     """Makes room for what is to come after `position`, in the run that had the config `old`."""
     self.started -= position.seconds
     self.checkpoints.discard_after(position.step)
-    if old is not None and config_lib.differences(old, self.setup.config):
-      self.log.discard_after(position.step)  # the steps to come may be measured otherwise
     if old is not None:
+      if config_lib.differences(old, self.setup.config):
+        self.log.discard_after(position.step)  # the steps to come may be measured otherwise
       self._write_back(position, old)
     metrics.write_json(self.path / "config.json", config_lib.to_json(self.setup.config))
 
@@ -184,8 +180,8 @@ class Record:
       self.checkpoints.failure = "metrics rows cannot be written"
       return
     self._sent = (position.step, len(self._unsaved))
-    rows = list(self._unsaved)
-    self.checkpoints.save(position.step, state, dataclasses.asdict(position) | {"rows": rows})
+    position.rows = self._unsaved
+    self.checkpoints.save(position.step, state, dataclasses.asdict(position))
 
   def secure(self, state: Any, position: Position) -> None:
     """Sees the state and every row on the disk, trying for a while where it is full.
@@ -234,7 +230,11 @@ class Record:
 
   def has_predictions(self, step: int) -> bool:
     """Whether what the network of that step predicts is there."""
-    return results.predictions_step(self.path / "predictions.npz") == step
+    try:
+      with np.load(self.path / "predictions.npz") as found:
+        return int(found["step"]) == step
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+      return False
 
   def write_predictions(self, found: Any, step: int) -> None:
     """What the last step makes of every test example, which reports compare in pairs."""
@@ -242,33 +242,8 @@ class Record:
 
 
 class Nothing:
-  """What the other processes keep: every method that they call, and it does nothing."""
+  """What the other processes keep: every method of a `Record`, and it does nothing."""
 
-  def write(self, row: metrics.Measurement) -> None:
-    """No row."""
-
-  def retry(self, state: Any, position: Position) -> None:
-    """No save that could have failed."""
-
-  def save(self, state: Any, position: Position) -> None:
-    """No checkpoint."""
-
-  def close(self) -> None:
-    """Nothing is open."""
-
-  def write_result(self, result: dict[str, Any]) -> None:
-    """No result."""
-
-  def draw_if_due(self) -> None:
-    """No picture."""
-
-  def draw(self) -> None:
-    """No picture."""
-
-  def write_predictions(self, found: Any, step: int) -> None:
-    """No predictions."""
-
-
-def build(path: pathlib.Path, run: Setup, progress: Progress, first: bool) -> Any:
-  """The record that a process of the run keeps."""
-  return Record(path, run, progress) if first else Nothing()
+  def __getattr__(self, name: str) -> Callable[..., None]:
+    getattr(Record, name)  # for no other name
+    return lambda *_: None

@@ -6,7 +6,6 @@ import platform
 import resource
 import subprocess
 import sys
-import zipfile
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 def result(setup, position, status: str) -> dict[str, Any]:
   """The result of a run: status done or diverged, its headline, and what it ran on."""
-  headline = setup.learner.task.headline
+  headline, device = setup.learner.task.headline, jax.devices()[0]
   return {
     "status": status,
     "headline": headline._asdict(),
@@ -40,22 +39,16 @@ def result(setup, position, status: str) -> dict[str, Any]:
       "train_examples": setup.dataset.train_examples,
       "test_examples": setup.dataset.test_examples,
     },
-    "device": device(),
+    "device": {
+      "platform": device.platform,
+      "kind": device.device_kind,
+      "count": jax.device_count(),
+      "processes": jax.process_count(),
+    },
     "versions": {"python": platform.python_version()}
     | {name: importlib.metadata.version(name) for name in _VERSIONS},
     "git_revision": git_revision(),
     "config": to_json(setup.config),
-  }
-
-
-def device() -> dict[str, Any]:
-  """What the run was computed on."""
-  first = jax.devices()[0]
-  return {
-    "platform": first.platform,
-    "kind": first.device_kind,
-    "count": jax.device_count(),
-    "processes": jax.process_count(),
   }
 
 
@@ -73,15 +66,6 @@ def write_predictions(path: pathlib.Path, kept: dict[str, Any], step: int) -> No
   with partial.open("wb") as file:
     np.savez(file, **kept | {"step": step})
   partial.replace(path)
-
-
-def predictions_step(path: pathlib.Path) -> int | None:
-  """The step whose predictions a file holds; None where there is none that can be read."""
-  try:
-    with np.load(path) as found:
-      return int(found["step"])
-  except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-    return None
 
 
 def git_revision() -> str | None:

@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -59,12 +59,7 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
       values = config_lib.leaves(config)
       shared = values.keys() - {*settings.having("host")}
       processes.refuse_other({f"config.{key}": values[key] for key in shared})
-    if new := processes.lead(lambda: workdir.begins(path)):
-      config_lib.refuse_unread(config)
-    old = processes.lead(lambda: enter(path, config, stack))
-    run = setup(config)
-    if new:
-      refuse_idle(run)
+    run, (old,) = enter_all([path], [config], stack)
     if not several:
       stack.enter_context(stop)
     progress = Progress(run.durations.steps, process=jax.process_index() if several else None)
@@ -74,7 +69,7 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     loop = Loop(run, path, stop, progress, lookout, profile)
     own_feed = feed.build(run, progress.warn, lookout.each)
     stack.enter_context(contextlib.closing(own_feed))
-    loop.restore(old and config_lib.from_json(old))
+    loop.restore(old)
     return to_its_end(loop, own_feed)
 
 
@@ -87,10 +82,25 @@ def to_its_end(loop: "Loop", own_feed: feed.Feed) -> dict[str, Any]:
     count = loop.count()
     begin = time.monotonic()
     with loop.kept(), loop.traced():
-      state, measured = own_feed.advance(loop.state, count)
-    loop.take(state, measured, count, time.monotonic() - begin)
+      taken = own_feed.advance(loop.state, count)
+    loop.take(taken, count, time.monotonic() - begin)
     loop.measure()
   return loop.finish()
+
+
+def enter_all(
+  places: Sequence[pathlib.Path], configs: Sequence[Any], stack: contextlib.ExitStack
+) -> tuple[Setup, list[Any]]:
+  """Takes hold of the workdirs and sets up the first of the configs, which differ in their seeds;
+  returns also the configs of the runs that are there.
+  """
+  if new := processes.lead(lambda: workdir.begins(*places)):
+    config_lib.refuse_unread(configs[0])
+  old = processes.lead(lambda: [enter(*each, stack) for each in zip(places, configs, strict=True)])
+  run = setup(configs[0])
+  if new:
+    refuse_idle(run)
+  return run, [tree and config_lib.from_json(tree) for tree in old]
 
 
 def enter(path: pathlib.Path, config, stack: contextlib.ExitStack) -> dict[str, Any] | None:
@@ -111,7 +121,8 @@ class Loop:
     self.setup, self.path, self.stop = run, path, stop
     self.progress, self.lookout, self.profile = progress, lookout, profile
     self.here = run.own()
-    self.record = record_lib.build(path, run, progress, processes.first())
+    first = processes.first()
+    self.record: Any = record_lib.Record(path, run, progress) if first else record_lib.Nothing()
     whose = record_lib.whose(run.config, run.dataset.info.classes)
     self.position = Position(data=run.dataset.fingerprint, **whose)
     self.evaluated: evaluation.Evaluation | None = None  # the last, if it was made here
@@ -183,14 +194,11 @@ class Loop:
     step, durations = self.position.step, self.setup.durations
     ends = [(step // every + 1) * every for every in durations[1:]] + [durations.steps]
     asked = max(self._asked, PROFILED) if self._traces else self._asked
-    return self._agree(min(asked, min(ends) - step, feed.MOST))
-
-  def _agree(self, count: int) -> int:
-    """How many steps all take next, as the first process has it; or all leave, if one must."""
+    count = min(asked, min(ends) - step, feed.MOST)
     stops, counts = processes.gather(np.asarray([bool(self.stop.received), count])).T
     if stops.any():
       self._leave()
-    return int(counts[0])
+    return int(counts[0])  # as the first process has it
 
   @property
   def _traces(self) -> bool:
@@ -204,16 +212,14 @@ class Loop:
     self.progress.message(f"recording a trace in {self.path / 'profile'}")
     return jax.profiler.trace(str(self.path / "profile"))
 
-  def take(
-    self, state: steps.TrainState, measured: dict[str, np.ndarray], count: int, seconds: float
-  ) -> None:
+  def take(self, taken: steps.Taken, count: int, seconds: float) -> None:
     """Takes over the state after `count` steps, or fewer where photographs cannot be read, and
     writes what they measured.
 
     Raises:
       Diverged: a step of these left something not finite.
     """
-    self.state, position = state, self.position
+    (self.state, measured), position = taken, self.position
     images_per_second = count * self.setup.learner.batch_size / seconds
     own = sorted(measured.keys() - {"loss", "finite"})
     sums = {name: measured[name] for name in ("loss", *own)}
