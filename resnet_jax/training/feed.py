@@ -30,7 +30,7 @@ class Resident:
       steps.dispatch(run.learner, MOST), donate_argnums=0, out_shardings=run.replicated
     )
 
-  def advance(self, state: steps.TrainState, count: int) -> tuple[steps.TrainState, dict[str, Any]]:
+  def advance(self, state: steps.TrainState, count: int) -> steps.Taken:
     """Takes `count` steps, at most `MOST`; returns the state and each step's metrics, [count]."""
     state, measured = self._dispatch(state, self._run.train, np.int32(count))
     return state, {key: np.asarray(value)[:count] for key, value in measured.items()}
@@ -60,7 +60,7 @@ class Streamed:
     self._batches: Any = None
     self._failure: UserError | None = None
 
-  def advance(self, state: steps.TrainState, count: int) -> tuple[steps.TrainState, dict[str, Any]]:
+  def advance(self, state: steps.TrainState, count: int) -> steps.Taken:
     """Takes `count` steps; returns the state and each step's metrics, [count].
 
     Raises:
