@@ -114,11 +114,13 @@ class Checkpoints:
           step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
         )["state"]
       except Exception:
-        _refuse(foreign(position))  # another run's state has other shapes: this tells why
+        if why := foreign(position):  # another run's state has other shapes
+          raise _Foreign(why) from None
         raise
     if saved_digest != digest(state, position):
       raise ValueError("its digest does not fit what it holds")
-    _refuse(foreign(position))
+    if why := foreign(position):
+      raise _Foreign(why)
     return state, position
 
   def discard_after(self, step: int) -> None:
@@ -238,11 +240,6 @@ class _Foreign(Exception):
   """A checkpoint is of another run; says why."""
 
 
-def _refuse(why: str | None) -> None:
-  if why is not None:
-    raise _Foreign(why)
-
-
 def _refuse_name(directory: pathlib.Path) -> None:
   """Raises a UserError if neither the directory nor a link to it can have a plain name."""
   temporary = tempfile.gettempdir()
@@ -299,16 +296,14 @@ def _reason(error: Exception) -> str:
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
   """Without the tracebacks of TensorStore's threads: the first is raised, and told as one line."""
-  asyncio, hook = logging.getLogger("asyncio"), sys.unraisablehook
-  level = asyncio.level
-  asyncio.setLevel(logging.CRITICAL)
-  sys.unraisablehook = lambda _: None
+  asyncio = logging.getLogger("asyncio")
+  before = asyncio.disabled, sys.unraisablehook
+  asyncio.disabled, sys.unraisablehook = True, lambda _: None
   try:
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # never awaited
       yield
   finally:
-    asyncio.setLevel(level)
-    sys.unraisablehook = hook
+    asyncio.disabled, sys.unraisablehook = before
 
 
 def digest(state: Any, position: dict[str, Any]) -> str:

@@ -18,9 +18,9 @@ def plot(rows: list[dict[str, Any]], headline: Metric, path: pathlib.Path, title
       (row["step"], row[name]) for row in rows if row["split"] == split and name in row
     )
     if points:
-      shown += [value for _, value in points]
-      marker = "o" if len(points) == 1 else None  # a line through one point is invisible
       steps, values = zip(*points, strict=True)
+      shown += values
+      marker = "o" if len(points) == 1 else None  # a line through one point is invisible
       axes.plot(steps, values, style, marker=marker, color="#0b5394", linewidth=width, label=split)
   if headline.unit == "%":
     last = sorted(shown)[: max(1, len(shown) * 3 // 4)]

@@ -99,9 +99,8 @@ class MetricsLog:
       if self._rows[key] | {"timing": None} != row | {"timing": None}:
         self._warn_once("step %d, %s: measured again, and not as in %s", *key, self.path)
       return
-    line = (json.dumps(row, allow_nan=False) + "\n").encode()
+    self._held.append((json.dumps(row, allow_nan=False) + "\n").encode())
     self._rows[key] = row
-    self._held.append(line)
     self._append()
     try:
       self._check()

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from resnet_jax.config import to_json
-from resnet_jax.runs import metrics
+from resnet_jax.runs import curves, metrics
 from resnet_jax.runs.headline import Metric
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -73,22 +73,15 @@ def git_revision() -> str | None:
 
   A package that is installed inside somebody else's checkout is no part of that.
   """
-  if _git("ls-files", "--error-unmatch", pathlib.Path(__file__).name) is None:
-    return None
-  return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+  tracked = _git("ls-files", "--error-unmatch", pathlib.Path(__file__).name)
+  return tracked and _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def _git(*arguments: str) -> str | None:
   """What git prints in the folder of this file; None where it fails or prints nothing."""
+  command, here = ["git", *arguments], pathlib.Path(__file__).parent
   try:
-    done = subprocess.run(
-      ["git", *arguments],
-      cwd=pathlib.Path(__file__).parent,
-      capture_output=True,
-      text=True,
-      check=True,
-      timeout=10,
-    )
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=True, timeout=10)
   except (OSError, subprocess.SubprocessError):
     return None
   return done.stdout.strip() or None
@@ -96,8 +89,6 @@ def _git(*arguments: str) -> str | None:
 
 def plot(workdir: pathlib.Path, config, headline: Metric) -> None:
   """Draws `plots/curves.png` from the run's metrics."""
-  from resnet_jax.runs import curves
-
   model = config.model
   title = f"{model.family} {model.unit}-{model.depth}, {model.after_add}, {config.data.name}"
   folder = workdir / "plots"
