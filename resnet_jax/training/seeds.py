@@ -7,7 +7,7 @@ import os
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -82,29 +82,30 @@ def to_their_ends(loops: Sequence[train.Loop], together: "Together") -> list[dic
     Diverged: at least one has; the others have come to their ends.
   """
   results: list[dict[str, Any]] = [{} for _ in loops]
-  failures = dict[int, BaseException]()
+  failures = list[BaseException]()
   counts = [0 for _ in loops]
 
-  def turn(number: int, take: Callable[[], None]) -> None:
-    """Brings one run to its next steps, or to its end."""
+  def turn(number: int, *taken: Any) -> None:
+    """Brings one run to its next steps, or to its end; first it takes what it has come to."""
     loop = loops[number]
     counts[number] = 0
     try:
-      take()
+      if taken:
+        loop.take(*taken)
       loop.measure()
       if loop.done:
         results[number] = loop.finish()
       else:
         counts[number] = loop.count()
     except (UserError, OSError, Preempted, Diverged) as error:
-      failures[number] = error
+      failures.append(error)
       if len(loops) > 1:
         loop.progress.message(str(error))
 
   for number, loop in enumerate(loops):
     if not loop.done:
       loop.progress.phase("compiling")
-    turn(number, lambda: None)
+    turn(number)
   while any(counts):
     begin, asked = time.monotonic(), list(counts)
     advanced = together.advance([loop.state for loop in loops], asked)
@@ -113,9 +114,9 @@ def to_their_ends(loops: Sequence[train.Loop], together: "Together") -> list[dic
       if count := asked[number]:
         # They took as long as the most steps did; one that took fewer is no slower for that.
         share = seconds * count / max(asked)
-        turn(number, functools.partial(loops[number].take, taken, count, share))
+        turn(number, taken, count, share)
   for kind in ((UserError, OSError), Preempted, Diverged):
-    for failure in failures.values():
+    for failure in failures:
       if isinstance(failure, kind):
         raise failure
   return results
@@ -137,6 +138,15 @@ class Together:
     self._examples = jax.device_put(runs[0].train, NamedSharding(grid, shared))
     self._states: Any = None  # of all, on a leading axis
 
+    @functools.partial(jax.jit, donate_argnums=1)
+    @functools.partial(
+      jax.shard_map,
+      mesh=grid,
+      in_specs=(of_each, of_each, shared, of_each),
+      out_specs=of_each,
+      axis_names={"seed"},
+      check_vma=False,
+    )
     def of_one(seed, state, examples, count):
       seed, state, count = jax.tree.map(lambda leaf: leaf[0], (seed, state, count))
       spread = NamedSharding(jax.sharding.get_abstract_mesh(), PartitionSpec("data"))
@@ -145,17 +155,7 @@ class Together:
       taken = jax.lax.with_sharding_constraint(taken, own.replicated)
       return jax.tree.map(lambda leaf: leaf[None], taken)
 
-    self._dispatch = jax.jit(
-      jax.shard_map(
-        of_one,
-        in_specs=(of_each, of_each, shared, of_each),
-        out_specs=of_each,
-        mesh=grid,
-        axis_names={"seed"},
-        check_vma=False,
-      ),
-      donate_argnums=1,
-    )
+    self._dispatch = of_one
 
   def advance(self, states: Sequence[Any], counts: Sequence[int]) -> list[steps.Taken]:
     """Takes `counts` steps of each, none or at most `MOST`, as `Resident.advance` does of one.

@@ -144,7 +144,7 @@ def refuse_idle(run: Setup) -> None:
 
 def use_type(config) -> None:
   """Turns 64-bit JAX on where the model asks for it."""
-  if config.model.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+  if config.model.dtype == "float64":
     jax.config.update("jax_enable_x64", True)
 
 
