@@ -59,11 +59,8 @@ class Position:
 
 def whose(config: Any, classes: Iterable[str] | None) -> dict[str, Any]:
   """What a `Position` says of the run that it is of."""
-  return {
-    "identity": workdir.identity(config),
-    "seed": config.seed,
-    "classes": None if classes is None else list(classes),
-  }
+  names = None if classes is None else list(classes)
+  return {"identity": workdir.identity(config), "seed": config.seed, "classes": names}
 
 
 class Record:
@@ -87,8 +84,9 @@ class Record:
     if not os.path.samestat(os.stat(self.path), self._folder):
       raise OSError(f"{self.path} has vanished; another folder is in its place")
 
-  def restore(self, old: Any) -> tuple[Any, Position] | None:
-    """The state, on the devices of this process, and the position of the newest whole checkpoint.
+  def restore(self, old: Any) -> tuple[Any, Position | None]:
+    """The state, on the devices of this process, and the position of the newest whole checkpoint;
+    None and None if there are no checkpoints.
 
     Args:
       old: the config of the run that is here.
@@ -112,7 +110,7 @@ class Record:
         f"none of the checkpoints in {self.checkpoints.directory} can be restored; mend them, or "
         "move that folder away to begin again"
       )
-    return None
+    return None, None
 
   def _completed(self, saved: dict[str, Any]) -> Position:
     """A position, with what older versions did not save.
@@ -153,8 +151,7 @@ class Record:
 
   def write(self, row: metrics.Measurement) -> None:
     """Adds a row to the metrics, with the seconds of training so far."""
-    timing = {"seconds": time.monotonic() - self.started} | row["timing"]
-    row = row | {"timing": timing}
+    row = row | {"timing": {"seconds": time.monotonic() - self.started} | row["timing"]}
     self.log.write(row)
     self._unsaved.append(row)
 
