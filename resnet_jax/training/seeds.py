@@ -157,7 +157,7 @@ class Together:
 
     self._dispatch = of_one
 
-  def advance(self, states: Sequence[Any], counts: Sequence[int]) -> list[steps.Taken]:
+  def advance(self, states: Sequence[steps.TrainState], counts: Sequence[int]) -> list[steps.Taken]:
     """Takes `counts` steps of each, none or at most `MOST`, as `Resident.advance` does of one.
 
     The states must be those that the last call returned.
