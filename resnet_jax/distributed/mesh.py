@@ -61,9 +61,9 @@ def start(
 
 def _explicit(coordinator, process_id, num_processes) -> dict[str, Any]:
   """What the three flags say, as JAX takes it; nothing where none is given."""
-  flags = {"coordinator": coordinator, "process_id": process_id, "num_processes": num_processes}
-  missing = [f"--{name}" for name, value in flags.items() if value is None]
-  if len(missing) == len(flags):
+  given = dict(coordinator_address=coordinator, process_id=process_id, num_processes=num_processes)
+  missing = [f"--{name.removesuffix('_address')}" for name in given if given[name] is None]
+  if len(missing) == len(given):
     return {}
   if missing:
     raise UserError(
@@ -75,11 +75,7 @@ def _explicit(coordinator, process_id, num_processes) -> dict[str, Any]:
     raise UserError(f"--coordinator={coordinator!r} is no HOST:PORT, such as node1:8476")
   if not 0 <= process_id < num_processes:
     raise UserError(f"--process_id={process_id} must be 0 to {num_processes - 1}")
-  return {
-    "coordinator_address": coordinator,
-    "process_id": process_id,
-    "num_processes": num_processes,
-  }
+  return given
 
 
 def _initialize(**given: Any) -> None:
@@ -137,11 +133,9 @@ def place(tree: Any, sharding: Any) -> Any:
   """Arrays of the host on the devices, of which each process gives its share: all of what is
   replicated, and of a batch what its own devices are to hold.
   """
-
-  def put(leaf):
-    return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
-
-  return jax.tree.map(put, tree)
+  return jax.tree.map(
+    lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree
+  )
 
 
 def local(tree: Any) -> Any:

@@ -52,8 +52,7 @@ class StopRequest:
         self._before[number] = signal.signal(number, self._note)
     return self
 
-  def _note(self, number: int, frame: object) -> None:
-    del frame
+  def _note(self, number: int, _: object) -> None:
     self.received = signal.Signals(number).name
     _heed_no_more()
 

@@ -96,17 +96,14 @@ def from_first(tree: Any, like: Any, sharding: NamedSharding) -> Any:
   if jax.process_count() == 1:
     return tree
   leaves, structure = jax.tree.flatten(like)
-  data = bytes(sum(leaf.size * leaf.dtype.itemsize for leaf in leaves))
+  ends = np.cumsum([leaf.size * leaf.dtype.itemsize for leaf in leaves])
+  data = bytes(ends[-1])
   if first():
     data = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree))
   # All at once, as each size would be a program of its own.
   whole = multihost_utils.broadcast_one_to_all(np.frombuffer(data, np.uint8))
-  rest = memoryview(np.asarray(whole).tobytes())
-  found = []
-  for leaf in leaves:
-    size = leaf.size * leaf.dtype.itemsize
-    found.append(np.frombuffer(rest[:size], leaf.dtype).reshape(leaf.shape))
-    rest = rest[size:]
+  pieces = zip(np.split(np.asarray(whole), ends[:-1]), leaves, strict=True)
+  found = [piece.view(leaf.dtype).reshape(leaf.shape) for piece, leaf in pieces]
   return mesh.place(jax.tree.unflatten(structure, found), sharding)
 
 

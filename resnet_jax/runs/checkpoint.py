@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 
 from resnet_jax.errors import UserError
 
@@ -59,7 +58,7 @@ class Checkpoints:
     self.refused = ""  # why the step that was asked for was not restored
     self._saving: tuple[int, list, str] | None = None  # a step, its arrays' shapes, its digest
     self._manager: ocp.CheckpointManager | None = None
-    self._place = contextlib.ExitStack()  # what the manager's directory is called meanwhile
+    self._opened = contextlib.ExitStack()  # the manager, and the name it has of its directory
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells what is told here
 
   def steps(self) -> list[int]:
@@ -107,19 +106,21 @@ class Checkpoints:
     return None
 
   def _read(self, step: int, template: Any, foreign: Callable) -> tuple[Any, dict]:
-    with _plainly_named(self.directory) as place, _reader(place) as manager:
-      saved = _position(manager, step)
-      position = {key: value for key, value in saved.items() if key != "digest"}
+    with _plainly_named(self.directory) as place, _manager(place, read_only=True) as manager:
+      position = _position(manager, step)
+      saved_digest = position.pop("digest", None)
       try:
         state = manager.restore(
           step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
         )["state"]
       except Exception:
-        _refuse(foreign(position))  # another run's state has other shapes: this tells why
+        if why := foreign(position):  # another run's state has other shapes
+          raise _Foreign(why) from None
         raise
-    if saved.get("digest") != digest(state, position):
+    if saved_digest != digest(state, position):
       raise ValueError("its digest does not fit what it holds")
-    _refuse(foreign(position))
+    if why := foreign(position):
+      raise _Foreign(why)
     return state, position
 
   def discard_after(self, step: int) -> None:
@@ -181,10 +182,10 @@ class Checkpoints:
     """
     if not (self.directory / str(step)).is_dir():
       raise OSError(f"checkpoint {step} was not committed")
-    with _plainly_named(self.directory) as place, _reader(place) as manager:
+    with _plainly_named(self.directory) as place, _manager(place, read_only=True) as manager:
       if _position(manager, step).get("digest") != digest:
         raise OSError(f"the position of checkpoint {step} is not what was saved")
-      arrays = ocp.StandardCheckpointHandler().metadata(epath.Path(place) / str(step) / "state")
+      arrays = ocp.StandardCheckpointHandler().metadata(manager.directory / str(step) / "state")
     if _shapes(arrays.tree) != shapes:
       raise OSError(f"checkpoint {step} lacks arrays of the state")
 
@@ -215,14 +216,11 @@ class Checkpoints:
   def manager(self) -> ocp.CheckpointManager:
     """Orbax's, made at the first save."""
     if self._manager is None:
-      options = ocp.CheckpointManagerOptions(
-        preservation_policy=self,
-        create=False,
-        cleanup_tmp_directories=True,  # which a kill left
-        **_alone(),
-      )
-      place = self._place.enter_context(_plainly_named(self.directory))
-      self._manager = ocp.CheckpointManager(place, options=options)
+      # A kill may have left temporary directories.
+      options = dict(preservation_policy=self, create=False, cleanup_tmp_directories=True)
+      place = self._opened.enter_context(_plainly_named(self.directory))
+      self._manager = _manager(place, **options)
+      self._opened.callback(self._manager.close)
     return self._manager
 
   def should_preserve(self, checkpoints, *, context) -> list[bool]:
@@ -233,22 +231,13 @@ class Checkpoints:
 
   def close(self) -> None:
     """Ends Orbax's threads."""
-    if self._manager is not None:
-      manager, self._manager = self._manager, None
-      try:
-        manager.close()
-      except FAULTS as error:
-        logging.getLogger(__name__).debug("closing after a failed save: %s", error)
-    self._place.close()
+    self._manager = None
+    with contextlib.suppress(*FAULTS):  # after a failed save it may tell of that again
+      self._opened.close()
 
 
 class _Foreign(Exception):
   """A checkpoint is of another run; says why."""
-
-
-def _refuse(why: str | None) -> None:
-  if why is not None:
-    raise _Foreign(why)
 
 
 def _refuse_name(directory: pathlib.Path) -> None:
@@ -275,10 +264,15 @@ def _plainly_named(directory: pathlib.Path) -> Iterator[pathlib.Path]:
     yield link
 
 
-def _reader(directory: pathlib.Path) -> ocp.CheckpointManager:
-  """A manager that writes nothing."""
-  options = ocp.CheckpointManagerOptions(read_only=True, **_alone())
-  return ocp.CheckpointManager(directory, options=options)
+def _manager(directory: pathlib.Path, **options: Any) -> ocp.CheckpointManager:
+  """Orbax's manager of the directory, which waits for no other process of the run."""
+  process = jax.process_index()
+  alone = ocp.options.MultiprocessingOptions(
+    primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
+  )
+  return ocp.CheckpointManager(
+    directory, options=ocp.CheckpointManagerOptions(multiprocessing_options=alone, **options)
+  )
 
 
 def _position(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
@@ -295,15 +289,6 @@ def _shapes(tree: Any) -> list[tuple[tuple[int, ...], str]]:
   return sorted((tuple(array.shape), str(array.dtype)) for array in arrays)
 
 
-def _alone() -> dict[str, Any]:
-  """Options of a manager that waits for no other process of the run."""
-  process = jax.process_index()
-  options = ocp.options.MultiprocessingOptions(
-    primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
-  )
-  return {"multiprocessing_options": options}
-
-
 def _reason(error: Exception) -> str:
   return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
@@ -311,16 +296,14 @@ def _reason(error: Exception) -> str:
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
   """Without the tracebacks of TensorStore's threads: the first is raised, and told as one line."""
-  asyncio, hook = logging.getLogger("asyncio"), sys.unraisablehook
-  level = asyncio.level
-  asyncio.setLevel(logging.CRITICAL)
-  sys.unraisablehook = lambda _: None
+  asyncio = logging.getLogger("asyncio")
+  before = asyncio.disabled, sys.unraisablehook
+  asyncio.disabled, sys.unraisablehook = True, lambda _: None
   try:
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # never awaited
       yield
   finally:
-    asyncio.setLevel(level)
-    sys.unraisablehook = hook
+    asyncio.disabled, sys.unraisablehook = before
 
 
 def digest(state: Any, position: dict[str, Any]) -> str:
@@ -330,6 +313,5 @@ def digest(state: Any, position: dict[str, Any]) -> str:
     array = np.asarray(leaf)
     total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
     total.update(np.ascontiguousarray(array).view(np.uint8).data)
-  rest = {key: value for key, value in position.items() if key != "digest"}
-  total.update(json.dumps(rest, sort_keys=True).encode())
+  total.update(json.dumps(position, sort_keys=True).encode())
   return total.hexdigest()

@@ -18,9 +18,9 @@ def plot(rows: list[dict[str, Any]], headline: Metric, path: pathlib.Path, title
       (row["step"], row[name]) for row in rows if row["split"] == split and name in row
     )
     if points:
-      shown += [value for _, value in points]
-      marker = "o" if len(points) == 1 else None  # a line through one point is invisible
       steps, values = zip(*points, strict=True)
+      shown += values
+      marker = "o" if len(points) == 1 else None  # a line through one point is invisible
       axes.plot(steps, values, style, marker=marker, color="#0b5394", linewidth=width, label=split)
   if headline.unit == "%":
     last = sorted(shown)[: max(1, len(shown) * 3 // 4)]
@@ -28,8 +28,7 @@ def plot(rows: list[dict[str, Any]], headline: Metric, path: pathlib.Path, title
   axes.set_xlim(left=0)
   if max((row["step"] for row in rows), default=0) >= 10_000:
     axes.ticklabel_format(axis="x", style="sci", scilimits=(4, 4))  # in 1e4, as the papers draw it
-  axes.set_xlabel("iterations")
-  axes.set_ylabel(headline.heading())
+  axes.set(xlabel="iterations", ylabel=headline.heading())
   axes.set_title(title, fontsize=10)
   axes.grid(alpha=0.3)
   if shown:

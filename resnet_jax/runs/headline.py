@@ -42,9 +42,7 @@ class Metric(NamedTuple):
 
   def better(self, value: float, than: float | None) -> bool:
     """Whether a value is better than another; any is better than none."""
-    if than is None:
-      return True
-    return value < than if self.lower_is_better else value > than
+    return than is None or (value < than if self.lower_is_better else value > than)
 
   def best(self, values: Iterable[float]) -> float | None:
     """The best of the values; None of none."""
@@ -57,10 +55,7 @@ ERROR = Metric("error", unit="%", digits=2, counted=True)
 
 def named(name: str, known: Iterable[Metric]) -> Metric:
   """The metric of that name; one without a unit where none is known."""
-  for metric in known:
-    if metric.name == name:
-      return metric
-  return Metric(name)
+  return next((metric for metric in known if metric.name == name), Metric(name))
 
 
 def of_result(result: Mapping[str, Any] | None) -> Metric:

@@ -24,19 +24,18 @@ def read_rows(workdir: pathlib.Path) -> list[Measurement]:
 
 def _read(path: pathlib.Path, last: float = math.inf) -> tuple[list[Measurement], int]:
   """The whole rows at the start of the file, up to step `last`, and how many bytes they take."""
-  rows: list[Measurement] = []
-  good = 0
+  rows, good = list[Measurement](), 0
   if not path.is_file():
     return rows, good
   for line in path.read_bytes().splitlines(keepends=True):
     try:
       row = json.loads(line)
-      rows.append(row | {"step": int(row["step"]), "split": str(row["split"])})
+      row |= {"step": int(row["step"]), "split": str(row["split"])}
     except (ValueError, KeyError, TypeError):
       break
-    if not line.endswith(b"\n") or rows[-1]["step"] > last:
-      rows.pop()
+    if not line.endswith(b"\n") or row["step"] > last:
       break
+    rows.append(row)
     good += len(line)
   return rows, good
 
@@ -97,12 +96,11 @@ class MetricsLog:
     """
     key = (row["step"], row["split"])
     if key in self._rows:
-      if _facts(self._rows[key]) != _facts(row):
+      if self._rows[key] | {"timing": None} != row | {"timing": None}:
         self._warn_once("step %d, %s: measured again, and not as in %s", *key, self.path)
       return
-    line = (json.dumps(row, allow_nan=False) + "\n").encode()
+    self._held.append((json.dumps(row, allow_nan=False) + "\n").encode())
     self._rows[key] = row
-    self._held.append(line)
     self._append()
     try:
       self._check()
@@ -227,7 +225,3 @@ class _Events:
     # The names have whole seconds; numbered, two files begun in one do not overwrite each other.
     number = len(list(self._folder.iterdir()))
     return EventsWriter(str(self._folder / "events"), f".{number}")
-
-
-def _facts(row: Measurement) -> Measurement:
-  return {key: value for key, value in row.items() if key != "timing"}

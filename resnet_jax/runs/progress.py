@@ -1,9 +1,9 @@
 """What a person at the terminal sees of a run: a bar there, plain lines elsewhere."""
 
-import contextlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 LINE_SECONDS = 10.0
@@ -16,21 +16,18 @@ class BestEffort:
     self._file = file
 
   def write(self, text: str) -> int:
-    with self._patience():
-      self._file.write(printable(text, self._file.encoding))
+    self._try(self._file.write, printable(text, self._file.encoding))
     return len(text)
 
   def flush(self) -> None:
-    with self._patience():
-      self._file.flush()
+    self._try(self._file.flush)
 
   def __getattr__(self, name: str) -> Any:
     return getattr(self._file, name)
 
-  @contextlib.contextmanager
-  def _patience(self):
+  def _try(self, call: Callable, *arguments: Any) -> None:
     try:
-      yield
+      call(*arguments)
     except BrokenPipeError:
       with open(os.devnull, "w") as nowhere:  # or Python fails at exit with what it still holds
         os.dup2(nowhere.fileno(), self._file.fileno())
@@ -150,9 +147,7 @@ class OfSeed:
     """Prints a line that stays."""
     self._progress.message(f"seed {self._seed}: {text}")
 
-  def warn(self, text: str) -> None:
-    """Prints a line that stays."""
-    self._progress.warn(f"seed {self._seed}: {text}")
+  warn = message  # there is one process
 
   def update(self, step: int, measured: str, images_per_second: float) -> None:
     """Shows the last dispatch, if this seed tells of steps, or the one that did has ended."""

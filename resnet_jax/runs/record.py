@@ -8,8 +8,11 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import numpy as np
 
 from resnet_jax import config as config_lib
 from resnet_jax.errors import UserError
@@ -50,27 +53,14 @@ class Position:
   identity: str = ""  # of the run, see `workdir.identity`; "" in checkpoints of older versions
   seed: int | None = None  # the run's, for messages
   classes: list[str] | None = None  # in the order of the logits; None: their names are not known
-  rows: list[metrics.Measurement] = dataclasses.field(
-    default_factory=list
-  )  # since the last checkpoint
-
-
-def from_saved(saved: dict[str, Any]) -> Position:
-  """A position from a checkpoint, perhaps of an older version, which knew classification only."""
-  if "wrong" in saved:
-    saved = dict(saved)
-    saved["headline"], saved["best"] = saved.pop("test_error"), saved.pop("best_test_error")
-    saved["sums"] = {"loss": saved.pop("loss"), "error": 100 * saved.pop("wrong")}
-  return Position(**saved)
+  # Since the last checkpoint.
+  rows: list[metrics.Measurement] = dataclasses.field(default_factory=list)
 
 
 def whose(config: Any, classes: Iterable[str] | None) -> dict[str, Any]:
   """What a `Position` says of the run that it is of."""
-  return {
-    "identity": workdir.identity(config),
-    "seed": config.seed,
-    "classes": None if classes is None else list(classes),
-  }
+  names = None if classes is None else list(classes)
+  return {"identity": workdir.identity(config), "seed": config.seed, "classes": names}
 
 
 class Record:
@@ -94,8 +84,9 @@ class Record:
     if not os.path.samestat(os.stat(self.path), self._folder):
       raise OSError(f"{self.path} has vanished; another folder is in its place")
 
-  def restore(self, old: Any) -> tuple[Any, Position] | None:
-    """The state, on the devices of this process, and the position of the newest whole checkpoint.
+  def restore(self, old: Any) -> tuple[Any, Position | None]:
+    """The state, on the devices of this process, and the position of the newest whole checkpoint;
+    None and None if there are no checkpoints.
 
     Args:
       old: the config of the run that is here.
@@ -119,25 +110,28 @@ class Record:
         f"none of the checkpoints in {self.checkpoints.directory} can be restored; mend them, or "
         "move that folder away to begin again"
       )
-    return None
+    return None, None
 
   def _completed(self, saved: dict[str, Any]) -> Position:
     """A position, with what older versions did not save.
 
     Without their rows, the test of its step is done again if its row is missing.
     """
-    position = from_saved(saved | whose(self.setup.config, self.setup.dataset.info.classes))
-    if "rows" not in saved and not self.log.has(position.step, "test"):
-      position.evaluated = -1
-    return position
+    saved = saved | whose(self.setup.config, self.setup.dataset.info.classes)
+    if "wrong" in saved:  # by a version that knew classification only
+      saved["headline"], saved["best"] = saved.pop("test_error"), saved.pop("best_test_error")
+      saved["sums"] = {"loss": saved.pop("loss"), "error": 100 * saved.pop("wrong")}
+    if "rows" not in saved and not self.log.has(saved["step"], "test"):
+      saved["evaluated"] = -1
+    return Position(**saved)
 
   def begin(self, position: Position, old: Any) -> None:
     """Makes room for what is to come after `position`, in the run that had the config `old`."""
     self.started -= position.seconds
     self.checkpoints.discard_after(position.step)
-    if old is not None and config_lib.differences(old, self.setup.config):
-      self.log.discard_after(position.step)  # the steps to come may be measured otherwise
     if old is not None:
+      if config_lib.differences(old, self.setup.config):
+        self.log.discard_after(position.step)  # the steps to come may be measured otherwise
       self._write_back(position, old)
     metrics.write_json(self.path / "config.json", config_lib.to_json(self.setup.config))
 
@@ -157,8 +151,7 @@ class Record:
 
   def write(self, row: metrics.Measurement) -> None:
     """Adds a row to the metrics, with the seconds of training so far."""
-    timing = {"seconds": time.monotonic() - self.started} | row["timing"]
-    row = row | {"timing": timing}
+    row = row | {"timing": {"seconds": time.monotonic() - self.started} | row["timing"]}
     self.log.write(row)
     self._unsaved.append(row)
 
@@ -184,8 +177,8 @@ class Record:
       self.checkpoints.failure = "metrics rows cannot be written"
       return
     self._sent = (position.step, len(self._unsaved))
-    rows = list(self._unsaved)
-    self.checkpoints.save(position.step, state, dataclasses.asdict(position) | {"rows": rows})
+    position.rows = self._unsaved
+    self.checkpoints.save(position.step, state, dataclasses.asdict(position))
 
   def secure(self, state: Any, position: Position) -> None:
     """Sees the state and every row on the disk, trying for a while where it is full.
@@ -234,7 +227,11 @@ class Record:
 
   def has_predictions(self, step: int) -> bool:
     """Whether what the network of that step predicts is there."""
-    return results.predictions_step(self.path / "predictions.npz") == step
+    try:
+      with np.load(self.path / "predictions.npz") as found:
+        return int(found["step"]) == step
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+      return False
 
   def write_predictions(self, found: Any, step: int) -> None:
     """What the last step makes of every test example, which reports compare in pairs."""
@@ -267,8 +264,3 @@ class Nothing:
 
   def write_predictions(self, found: Any, step: int) -> None:
     """No predictions."""
-
-
-def build(path: pathlib.Path, run: Setup, progress: Progress, first: bool) -> Any:
-  """The record that a process of the run keeps."""
-  return Record(path, run, progress) if first else Nothing()

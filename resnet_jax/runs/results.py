@@ -6,14 +6,13 @@ import platform
 import resource
 import subprocess
 import sys
-import zipfile
 from typing import Any
 
 import jax
 import numpy as np
 
 from resnet_jax.config import to_json
-from resnet_jax.runs import metrics
+from resnet_jax.runs import curves, metrics
 from resnet_jax.runs.headline import Metric
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -21,7 +20,7 @@ _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 def result(setup, position, status: str) -> dict[str, Any]:
   """The result of a run: status done or diverged, its headline, and what it ran on."""
-  headline = setup.learner.task.headline
+  headline, device = setup.learner.task.headline, jax.devices()[0]
   return {
     "status": status,
     "headline": headline._asdict(),
@@ -40,22 +39,16 @@ def result(setup, position, status: str) -> dict[str, Any]:
       "train_examples": setup.dataset.train_examples,
       "test_examples": setup.dataset.test_examples,
     },
-    "device": device(),
+    "device": {
+      "platform": device.platform,
+      "kind": device.device_kind,
+      "count": jax.device_count(),
+      "processes": jax.process_count(),
+    },
     "versions": {"python": platform.python_version()}
     | {name: importlib.metadata.version(name) for name in _VERSIONS},
     "git_revision": git_revision(),
     "config": to_json(setup.config),
-  }
-
-
-def device() -> dict[str, Any]:
-  """What the run was computed on."""
-  first = jax.devices()[0]
-  return {
-    "platform": first.platform,
-    "kind": first.device_kind,
-    "count": jax.device_count(),
-    "processes": jax.process_count(),
   }
 
 
@@ -75,36 +68,20 @@ def write_predictions(path: pathlib.Path, kept: dict[str, Any], step: int) -> No
   partial.replace(path)
 
 
-def predictions_step(path: pathlib.Path) -> int | None:
-  """The step whose predictions a file holds; None where there is none that can be read."""
-  try:
-    with np.load(path) as found:
-      return int(found["step"])
-  except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-    return None
-
-
 def git_revision() -> str | None:
   """The commit of this code, with `-dirty` where it was edited since; None outside a checkout.
 
   A package that is installed inside somebody else's checkout is no part of that.
   """
-  if _git("ls-files", "--error-unmatch", pathlib.Path(__file__).name) is None:
-    return None
-  return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+  tracked = _git("ls-files", "--error-unmatch", pathlib.Path(__file__).name)
+  return tracked and _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def _git(*arguments: str) -> str | None:
   """What git prints in the folder of this file; None where it fails or prints nothing."""
+  command, here = ["git", *arguments], pathlib.Path(__file__).parent
   try:
-    done = subprocess.run(
-      ["git", *arguments],
-      cwd=pathlib.Path(__file__).parent,
-      capture_output=True,
-      text=True,
-      check=True,
-      timeout=10,
-    )
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=True, timeout=10)
   except (OSError, subprocess.SubprocessError):
     return None
   return done.stdout.strip() or None
@@ -112,8 +89,6 @@ def _git(*arguments: str) -> str | None:
 
 def plot(workdir: pathlib.Path, config, headline: Metric) -> None:
   """Draws `plots/curves.png` from the run's metrics."""
-  from resnet_jax.runs import curves
-
   model = config.model
   title = f"{model.family} {model.unit}-{model.depth}, {model.after_add}, {config.data.name}"
   folder = workdir / "plots"

@@ -17,6 +17,8 @@ from resnet_jax.runs.progress import say
 # What a run leaves beside its checkpoints and its config; any other file may be there before it.
 OF_A_RUN = {"metrics.jsonl", "metrics.aside", "result.json", "predictions.npz"}
 
+_said = set[str]()  # by this process, which says it once
+
 
 def read_config(workdir: pathlib.Path, given: Any = None) -> Any:
   """The config of the run in `workdir`, or None in a new folder, one without folders in it.
@@ -35,7 +37,8 @@ def read_config(workdir: pathlib.Path, given: Any = None) -> Any:
     if path.is_file():
       tree = json.loads(path.read_text())
       config = config_lib.from_json(tree)
-      _say_if_changed(tree)
+      for line in parts.changes(tree.get(config_lib.FILES, [])):
+        _say_once(f"warning: {line}", line, say)
       return config
     if workdir.exists() and not workdir.is_dir():
       raise UserError(f"--workdir={workdir} is a file; name a folder")
@@ -62,12 +65,10 @@ def read_config(workdir: pathlib.Path, given: Any = None) -> Any:
   return None
 
 
-def _say_if_changed(tree: Mapping[str, Any]) -> None:
-  """Says, once in this process, which users' files have changed since a run's config was stored."""
-  for line in parts.changes(tree.get(config_lib.FILES, [])):
-    if line not in _said:
-      _said.add(line)
-      say(f"warning: {line}")
+def _say_once(text: str, what: str, say: Callable[[str], None]) -> None:
+  if what not in _said:
+    _said.add(what)
+    say(text)
 
 
 def holds_checkpoints(workdir: pathlib.Path) -> bool:
@@ -127,18 +128,12 @@ def identity(config: Any) -> str:
   default. Two configs that a resume takes for the same have the same.
   """
   ignored = parts.free() | config_lib.unread(config)
-  fixed = {
-    key: config_lib.plain(key, value)
-    for key, value in config_lib.leaves(config).items()
-    if key not in ignored and not _is_default(key, value)
-  }
+  fixed = {}
+  for key, value in config_lib.leaves(config).items():
+    plain, row = config_lib.plain(key, value), settings.SETTINGS.get(key)
+    if key not in ignored and (row is None or plain != config_lib.plain(key, row.default)):
+      fixed[key] = plain
   return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _is_default(key: str, value: Any) -> bool:
-  """Whether a value is the default of a row of the table."""
-  row = settings.SETTINGS.get(key)
-  return row is not None and config_lib.plain(key, value) == config_lib.plain(key, row.default)
 
 
 def other_run(config: Any, position: Mapping[str, Any]) -> str | None:
@@ -153,15 +148,11 @@ def other_run(config: Any, position: Mapping[str, Any]) -> str | None:
   return "its settings differ"
 
 
-_said = set[str]()
-
-
 def say_if_older(position: Mapping[str, Any], say: Callable[[str], None]) -> None:
   """Says, once in this process, that a checkpoint is taken for this run's without proof."""
-  text = "checkpoint {} does not say which run it is of (an older version saved it); it is used"
-  if not position.get("identity") and text not in _said:
-    _said.add(text)
-    say(text.format(position["step"]))
+  if not position.get("identity"):
+    text = "does not say which run it is of (an older version saved it); it is used"
+    _say_once(f"checkpoint {position['step']} {text}", text, say)
 
 
 def refuse_changes(old: Any, new: Any, of_a_sweep: bool = False) -> None:

@@ -30,7 +30,7 @@ class Resident:
       steps.dispatch(run.learner, MOST), donate_argnums=0, out_shardings=run.replicated
     )
 
-  def advance(self, state: steps.TrainState, count: int) -> tuple[steps.TrainState, dict[str, Any]]:
+  def advance(self, state: steps.TrainState, count: int) -> steps.Taken:
     """Takes `count` steps, at most `MOST`; returns the state and each step's metrics, [count]."""
     state, measured = self._dispatch(state, self._run.train, np.int32(count))
     return state, {key: np.asarray(value)[:count] for key, value in measured.items()}
@@ -57,10 +57,9 @@ class Streamed:
       donate_argnums=0,
       out_shardings=run.replicated,
     )
-    self._batches: Any = None
-    self._failure: UserError | None = None
+    self._batches: Any = None  # from the first step on
 
-  def advance(self, state: steps.TrainState, count: int) -> tuple[steps.TrainState, dict[str, Any]]:
+  def advance(self, state: steps.TrainState, count: int) -> steps.Taken:
     """Takes `count` steps; returns the state and each step's metrics, [count].
 
     Raises:
@@ -68,14 +67,13 @@ class Streamed:
         returned first, and the error is raised by the next call, whose `state` is still there.
     """
     if self._batches is None:
-      self._batches = self._stream(int(state.step))
+      self._batches = self._until_failure(int(state.step))
     measured: list[dict[str, jax.Array]] = []
     for _ in range(count):
-      try:
-        batch = self._next()
-      except UserError:
+      batch = next(self._batches)
+      if isinstance(batch, UserError):
         if not measured or jax.process_count() > 1:
-          raise
+          raise batch
         break
       state, metrics = self._step(state, batch)
       jax.block_until_ready(measured[-1:])  # the step before: two at a time are enough ahead
@@ -83,13 +81,12 @@ class Streamed:
     stacked = jax.tree.map(lambda *values: np.stack(values), *jax.device_get(measured))
     return state, stacked
 
-  def _next(self) -> Batch:
-    if self._failure is None:
-      try:
-        return next(self._batches)
-      except UserError as error:
-        self._failure = error
-    raise self._failure
+  def _until_failure(self, first_step: int) -> Iterator[Batch | UserError]:
+    """The batches from a step on; if photographs cannot be read, the error from there on."""
+    try:
+      yield from self._stream(first_step)
+    except UserError as error:
+      yield from itertools.repeat(error)
 
   def batches(self) -> Iterator[Batch]:
     """The batches of the steps, from the first on."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from resnet_jax import config as config_lib
+from resnet_jax import convert, data
 from resnet_jax.config import paths, settings
 from resnet_jax.errors import UserError
 from resnet_jax.runs import workdir
@@ -34,8 +35,6 @@ def source_config(weights: str) -> Any:
   """
   path = pathlib.Path(paths.expand(weights, "config.finetune.weights"))
   if path.is_file():
-    from resnet_jax import convert
-
     return convert.recognize(path)
   config = workdir.read_config(path)
   if config is None:
@@ -59,7 +58,6 @@ def normalization(weights: str, source: Any) -> str:
   Raises:
     UserError: the net is not for colour images, or its data set is not here.
   """
-  from resnet_jax import data
   from resnet_jax.data import augment
 
   _refuse_channels(weights, source, 3, "folder")
@@ -71,8 +69,6 @@ def normalization(weights: str, source: Any) -> str:
 
 def image_size(source: Any) -> int:
   """The size of photographs that a net of `source` takes: that of the images it was trained on."""
-  from resnet_jax import data
-
   if source.model.family == "imagenet" or source.data.name in ("folder", "list"):
     return source.data.image_size
   return data.info(source.data).shape[0]
@@ -80,7 +76,6 @@ def image_size(source: Any) -> int:
 
 def _refuse_channels(weights: str, source: Any, channels: int, target: str) -> None:
   """Raises a UserError where a net of `source` takes images of other channels than `target`'s."""
-  from resnet_jax import data
   from resnet_jax.data import augment
 
   constants = augment.constants(source.data.normalize)
@@ -98,8 +93,6 @@ def check(config) -> None:
   needs weights; says what was read from a weights file, and by what images are normalized, if that
   changes.
   """
-  from resnet_jax import data
-
   weights = config.finetune.weights
   if not weights:
     if config.model.norm.frozen:
@@ -122,8 +115,6 @@ def check(config) -> None:
         f"config.{key} is {here!r}"
       )
   if pathlib.Path(weights).is_file():
-    from resnet_jax import convert
-
     say(convert.said(weights, *convert.load_weights(weights, backbone=True)[::2]))
   if computed and source.data.name != config.data.name:
     of = "" if written else f" of {config.data.name}"
@@ -141,7 +132,7 @@ def begin(config, state: Any) -> Any:
   """
   import jax
 
-  from resnet_jax import api, convert
+  from resnet_jax import api
   from resnet_jax.distributed import mesh
 
   path = pathlib.Path(config.finetune.weights)

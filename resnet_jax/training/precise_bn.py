@@ -37,10 +37,9 @@ def recompute(
   for path in totals:
     if path[-1] == "var":
       totals[path] = totals[path] - np.square(totals[*path[:-1], "mean"])
-  new = traverse_util.unflatten_dict(totals)
-  cast = jax.tree.map(
-    lambda old, value: mesh.place(value.astype(old.dtype), old.sharding),
-    variables["batch_stats"],
-    new,
-  )
-  return {**variables, "batch_stats": cast}
+
+  def cast(old, value):
+    return mesh.place(value.astype(old.dtype), old.sharding)
+
+  new = jax.tree.map(cast, variables["batch_stats"], traverse_util.unflatten_dict(totals))
+  return {**variables, "batch_stats": new}

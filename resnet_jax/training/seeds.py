@@ -7,14 +7,13 @@ import os
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from resnet_jax import config as config_lib
 from resnet_jax.config import paths
 from resnet_jax.data.batch import Examples
 from resnet_jax.distributed import mesh, processes
@@ -50,15 +49,12 @@ def train_all(config, directory: str | os.PathLike, count: int) -> list[dict[str
     raise UserError(f"--workdir={folder} holds a run; --seeds takes a folder for several")
   record_lib.patience()
   seeds = range(config.seed, config.seed + count)
-  configs = [_of(config, seed) for seed in seeds]
+  configs = [config.copy_and_resolve_references() for _ in seeds]
+  for own, seed in zip(configs, seeds, strict=True):
+    own.seed = seed
   places = [folder / f"seed{seed}" for seed in seeds]
-  if new := workdir.begins(*places):
-    config_lib.refuse_unread(config)
   with contextlib.ExitStack() as stack:
-    old = [train.enter(path, own, stack) for path, own in zip(places, configs, strict=True)]
-    first = setup.setup(configs[0])
-    if new:
-      setup.refuse_idle(first)
+    first, old = train.enter_all(places, configs, stack)
     if not isinstance(first.train, Examples):
       raise UserError("--seeds is for data that lie in memory; these photographs are streamed")
     runs = [
@@ -71,17 +67,10 @@ def train_all(config, directory: str | os.PathLike, count: int) -> list[dict[str
     for run, path, before in zip(runs, places, old, strict=True):
       voice = OfSeed(progress, run.config.seed, heard)
       loops.append(train.Loop(run, path, stop, voice, processes.Lookout()))
-      loops[-1].restore(before and config_lib.from_json(before))
+      loops[-1].restore(before)
     results = to_their_ends(loops, Together(runs))
     progress.message(_summary(results, first.learner.task.headline))
     return results
-
-
-def _of(config, seed: int):
-  """The config with another seed."""
-  own = config.copy_and_resolve_references()
-  own.seed = seed
-  return own
 
 
 def to_their_ends(loops: Sequence[train.Loop], together: "Together") -> list[dict[str, Any]]:
@@ -93,40 +82,41 @@ def to_their_ends(loops: Sequence[train.Loop], together: "Together") -> list[dic
     Diverged: at least one has; the others have come to their ends.
   """
   results: list[dict[str, Any]] = [{} for _ in loops]
-  failures = dict[int, BaseException]()
+  failures = list[BaseException]()
   counts = [0 for _ in loops]
 
-  def turn(number: int, take: Callable[[], None]) -> None:
-    """Brings one run to its next steps, or to its end."""
+  def turn(number: int, *taken: Any) -> None:
+    """Brings one run to its next steps, or to its end; first it takes what it has come to."""
     loop = loops[number]
     counts[number] = 0
     try:
-      take()
+      if taken:
+        loop.take(*taken)
       loop.measure()
       if loop.done:
         results[number] = loop.finish()
       else:
         counts[number] = loop.count()
     except (UserError, OSError, Preempted, Diverged) as error:
-      failures[number] = error
+      failures.append(error)
       if len(loops) > 1:
         loop.progress.message(str(error))
 
   for number, loop in enumerate(loops):
     if not loop.done:
       loop.progress.phase("compiling")
-    turn(number, lambda: None)
+    turn(number)
   while any(counts):
     begin, asked = time.monotonic(), list(counts)
     advanced = together.advance([loop.state for loop in loops], asked)
     seconds = time.monotonic() - begin
-    for number, (state, measured) in enumerate(advanced):
+    for number, taken in enumerate(advanced):
       if count := asked[number]:
         # They took as long as the most steps did; one that took fewer is no slower for that.
         share = seconds * count / max(asked)
-        turn(number, functools.partial(loops[number].take, state, measured, count, share))
+        turn(number, taken, count, share)
   for kind in ((UserError, OSError), Preempted, Diverged):
-    for failure in failures.values():
+    for failure in failures:
       if isinstance(failure, kind):
         raise failure
   return results
@@ -148,6 +138,15 @@ class Together:
     self._examples = jax.device_put(runs[0].train, NamedSharding(grid, shared))
     self._states: Any = None  # of all, on a leading axis
 
+    @functools.partial(jax.jit, donate_argnums=1)
+    @functools.partial(
+      jax.shard_map,
+      mesh=grid,
+      in_specs=(of_each, of_each, shared, of_each),
+      out_specs=of_each,
+      axis_names={"seed"},
+      check_vma=False,
+    )
     def of_one(seed, state, examples, count):
       seed, state, count = jax.tree.map(lambda leaf: leaf[0], (seed, state, count))
       spread = NamedSharding(jax.sharding.get_abstract_mesh(), PartitionSpec("data"))
@@ -156,21 +155,9 @@ class Together:
       taken = jax.lax.with_sharding_constraint(taken, own.replicated)
       return jax.tree.map(lambda leaf: leaf[None], taken)
 
-    self._dispatch = jax.jit(
-      jax.shard_map(
-        of_one,
-        in_specs=(of_each, of_each, shared, of_each),
-        out_specs=of_each,
-        mesh=grid,
-        axis_names={"seed"},
-        check_vma=False,
-      ),
-      donate_argnums=1,
-    )
+    self._dispatch = of_one
 
-  def advance(
-    self, states: Sequence[steps.TrainState], counts: Sequence[int]
-  ) -> list[tuple[steps.TrainState, dict[str, Any]]]:
+  def advance(self, states: Sequence[steps.TrainState], counts: Sequence[int]) -> list[steps.Taken]:
     """Takes `counts` steps of each, none or at most `MOST`, as `Resident.advance` does of one.
 
     The states must be those that the last call returned.

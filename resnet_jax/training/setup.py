@@ -144,7 +144,7 @@ def refuse_idle(run: Setup) -> None:
 
 def use_type(config) -> None:
   """Turns 64-bit JAX on where the model asks for it."""
-  if config.model.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+  if config.model.dtype == "float64":
     jax.config.update("jax_enable_x64", True)
 
 
@@ -191,13 +191,11 @@ def plan(config, examples: int) -> tuple[Durations, Callable]:
   Raises:
     UserError: a duration that is none.
   """
-  batch_size, values = config.data.batch_size, config.train
-  total = config_lib.steps(values.steps, "train.steps", batch_size, examples)
-  every = [
-    config_lib.steps(values[key], f"train.{key}", batch_size, examples)
-    for key in Durations._fields[1:]
-  ]
-  for key, value in zip(Durations._fields, (total, *every), strict=True):
+  found, batch_size = [], config.data.batch_size
+  for key in Durations._fields:
+    found.append(config_lib.steps(config.train[key], f"train.{key}", batch_size, examples))
+  for key, value in zip(Durations._fields, found, strict=True):
     if value < 1:
-      raise UserError(f"config.train.{key}={values[key]!r} must be one step or more")
-  return Durations(total, *every), optim.schedule(config.optim, total, batch_size, examples)
+      raise UserError(f"config.train.{key}={config.train[key]!r} must be one step or more")
+  durations = Durations(*found)
+  return durations, optim.schedule(config.optim, durations.steps, batch_size, examples)

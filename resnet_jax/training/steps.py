@@ -32,6 +32,9 @@ class TrainState(struct.PyTreeNode):
     return {"params": self.params, "batch_stats": self.batch_stats}
 
 
+Taken = tuple[TrainState, dict[str, Any]]  # by steps: the state after them, what each measured
+
+
 @dataclasses.dataclass(frozen=True)
 class Learner:
   """What stays the same from step to step: the network, its task and its optimizer."""
@@ -87,9 +90,7 @@ def loss_and_outputs(
   return loss, (sums, updated.get("batch_stats", {}))  # none where no layer is a BN
 
 
-def train_step(
-  learner: Learner, state: TrainState, batch: Batch
-) -> tuple[TrainState, dict[str, jax.Array]]:
+def train_step(learner: Learner, state: TrainState, batch: Batch) -> Taken:
   """One step over a batch.
 
   Returns:
@@ -124,7 +125,7 @@ def dispatch(learner: Learner, most: int) -> Callable[[TrainState, Examples, jax
       learner.key(1), state.step, most, learner.batch_size, len(examples.images), count
     )
 
-    def step(state: TrainState, index: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(state: TrainState, index: Any) -> Taken:
       return train_step(learner, state, examples.take(chosen[index]))
 
     def body(index: jax.Array, carry: Any) -> Any:

@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -55,27 +55,21 @@ def train(config, directory: str | os.PathLike, profile: bool = False) -> dict[s
     check(config)
     mesh.check(config.data.batch_size)
     record_lib.patience()
-    if several:
-      values = config_lib.leaves(config)
-      shared = values.keys() - {*settings.having("host")}
-      texts = {f"SHA-256 of {part}": text for part, text in parts.texts(config).items()}
+    values = config_lib.leaves(config)
+    shared = values.keys() - {*settings.having("host")}
+    texts = {f"SHA-256 of {part}": text for part, text in parts.texts(config).items()}
     processes.refuse_other({f"config.{key}": values[key] for key in shared} | texts)
-    if new := processes.lead(lambda: workdir.begins(path)):
-      config_lib.refuse_unread(config)
-    old = processes.lead(lambda: enter(path, config, stack))
-    run = setup(config)
-    if new:
-      refuse_idle(run)
+    run, (old,) = enter_all([path], [config], stack)
     if not several:
       stack.enter_context(stop)
-    progress = Progress(run.durations.steps, process=jax.process_index() if several else None)
-    stack.enter_context(progress)
+    process = jax.process_index() if several else None
+    progress = stack.enter_context(Progress(run.durations.steps, process=process))
     for note in run.dataset.notes:
       progress.message(note)
     loop = Loop(run, path, stop, progress, lookout, profile)
     own_feed = feed.build(run, progress.warn, lookout.each)
-    stack.enter_context(contextlib.closing(own_feed))
-    loop.restore(old and config_lib.from_json(old))
+    stack.callback(own_feed.close)
+    loop.restore(old)
     return to_its_end(loop, own_feed)
 
 
@@ -88,10 +82,25 @@ def to_its_end(loop: "Loop", own_feed: feed.Feed) -> dict[str, Any]:
     count = loop.count()
     begin = time.monotonic()
     with loop.kept(), loop.traced():
-      state, measured = own_feed.advance(loop.state, count)
-    loop.take(state, measured, count, time.monotonic() - begin)
+      taken = own_feed.advance(loop.state, count)
+    loop.take(taken, count, time.monotonic() - begin)
     loop.measure()
   return loop.finish()
+
+
+def enter_all(
+  places: Sequence[pathlib.Path], configs: Sequence[Any], stack: contextlib.ExitStack
+) -> tuple[Setup, list[Any]]:
+  """Takes hold of the workdirs and sets up the first of the configs, which differ in their seeds;
+  returns also the configs of the runs that are there.
+  """
+  if new := processes.lead(lambda: workdir.begins(*places)):
+    config_lib.refuse_unread(configs[0])
+  old = processes.lead(lambda: [enter(*each, stack) for each in zip(places, configs, strict=True)])
+  run = setup(configs[0])
+  if new:
+    refuse_idle(run)
+  return run, [tree and config_lib.from_json(tree) for tree in old]
 
 
 def enter(path: pathlib.Path, config, stack: contextlib.ExitStack) -> dict[str, Any] | None:
@@ -112,7 +121,8 @@ class Loop:
     self.setup, self.path, self.stop = run, path, stop
     self.progress, self.lookout, self.profile = progress, lookout, profile
     self.here = run.own()
-    self.record = record_lib.build(path, run, progress, processes.first())
+    first = processes.first()
+    self.record: Any = record_lib.Record(path, run, progress) if first else record_lib.Nothing()
     whose = record_lib.whose(run.config, run.dataset.info.classes)
     self.position = Position(data=run.dataset.fingerprint, **whose)
     self.evaluated: evaluation.Evaluation | None = None  # the last, if it was made here
@@ -124,32 +134,28 @@ class Loop:
     Raises:
       UserError: no checkpoint is whole, or it does not belong to this config or data set.
     """
-    state = None  # in the first process only
+    run, state = self.setup, None  # a state in the first process only
 
     def read() -> dict[str, Any] | None:
       nonlocal state
-      if (restored := self.record.restore(old)) is None:
-        return None
-      state, position = restored
-      return vars(position)
+      state, position = self.record.restore(old)
+      return position and vars(position)
 
     if position := processes.lead(read):
       self.position = Position(**position)
       self._check_past(old)
-      self.state = processes.from_first(state, self.setup.template, self.setup.replicated)
-      if self.position.step < self.setup.durations.steps:
+      self.state = processes.from_first(state, run.template, run.replicated)
+      if not self.done:
         self.progress.message(f"resuming at step {self.position.step}")
     else:
       self.progress.phase("initializing")
-      shape = self.setup.dataset.info.shape
-      init = jax.jit(
-        lambda: steps.init(self.setup.learner, shape), out_shardings=self.setup.replicated
-      )
+      shape = run.dataset.info.shape
+      init = jax.jit(lambda: steps.init(run.learner, shape), out_shardings=run.replicated)
       self.state = init()
-      if self.setup.config.finetune.weights:
-        self.state = finetune.begin(self.setup.config, self.state)
+      if run.config.finetune.weights:
+        self.state = finetune.begin(run.config, self.state)
     processes.lead(lambda: self.record.begin(self.position, old))
-    if self.position.step < self.setup.durations.steps:
+    if not self.done:
       self._result("running")
 
   def _check_past(self, old) -> None:
@@ -184,14 +190,11 @@ class Loop:
     step, durations = self.position.step, self.setup.durations
     ends = [(step // every + 1) * every for every in durations[1:]] + [durations.steps]
     asked = max(self._asked, PROFILED) if self._traces else self._asked
-    return self._agree(min(asked, min(ends) - step, feed.MOST))
-
-  def _agree(self, count: int) -> int:
-    """How many steps all take next, as the first process has it; or all leave, if one must."""
+    count = min(asked, min(ends) - step, feed.MOST)
     stops, counts = processes.gather(np.asarray([bool(self.stop.received), count])).T
     if stops.any():
       self._leave()
-    return int(counts[0])
+    return int(counts[0])  # as the first process has it
 
   @property
   def _traces(self) -> bool:
@@ -205,16 +208,14 @@ class Loop:
     self.progress.message(f"recording a trace in {self.path / 'profile'}")
     return jax.profiler.trace(str(self.path / "profile"))
 
-  def take(
-    self, state: steps.TrainState, measured: dict[str, np.ndarray], count: int, seconds: float
-  ) -> None:
+  def take(self, taken: steps.Taken, count: int, seconds: float) -> None:
     """Takes over the state after `count` steps, or fewer where photographs cannot be read, and
     writes what they measured.
 
     Raises:
       Diverged: a step of these left something not finite.
     """
-    self.state, position = state, self.position
+    (self.state, measured), position = taken, self.position
     images_per_second = count * self.setup.learner.batch_size / seconds
     own = sorted(measured.keys() - {"loss", "finite"})
     sums = {name: measured[name] for name in ("loss", *own)}
@@ -241,16 +242,14 @@ class Loop:
 
   def _log_training(self, images_per_second: float) -> None:
     position = self.position
-    self._write(
-      "train",
-      {"images_per_second": images_per_second},
-      **self._means(position.sums, position.step - position.logged),
-      learning_rate=float(self.setup.learning_rate(position.step - 1)),
-    )
+    means = self._means(position.sums, position.step - position.logged)
+    rate = float(self.setup.learning_rate(position.step - 1))
+    self._write("train", images_per_second, **means, learning_rate=rate)
     position.logged, position.sums = position.step, {}
 
-  def _write(self, split: str, timing: dict[str, float], **values: float) -> None:
+  def _write(self, split: str, images_per_second: float, **values: float) -> None:
     position, examples = self.position, self.setup.dataset.train_examples
+    timing = {"images_per_second": images_per_second}
     epoch = position.step * self.setup.learner.batch_size / examples
     row = {"step": position.step, "split": split, "epoch": epoch, **values, "timing": timing}
     with self.lookout.busy("writing metrics"):
@@ -260,11 +259,8 @@ class Loop:
     """Evaluates and saves where the position asks for it."""
     position, durations = self.position, self.setup.durations
     last = position.step == durations.steps
-    best = False
-    evaluation_due = position.step and (position.step % durations.eval_every == 0 or last)
-    if evaluation_due and position.evaluated != position.step:
-      best = self._evaluate()
-      self.record.draw_if_due()
+    due = position.step and (position.step % durations.eval_every == 0 or last)
+    best = due and position.evaluated != position.step and self._evaluate()
     with self.lookout.busy("saving a checkpoint"):
       if position.step and (position.step % durations.checkpoint_every == 0 or last or best):
         self.record.save(self.state, position)
@@ -282,23 +278,20 @@ class Loop:
         self._diverged(position.step, value)
     rate = found.examples / (time.monotonic() - begin)
     position.evaluated, position.headline = position.step, values[task.headline.name]
-    self._write("test", {"images_per_second": rate}, **values)
+    self._write("test", rate, **values)
     self.progress.message(f"step {position.step}: test {in_words(task.logged, values)}")
-    if not task.headline.better(position.headline, position.best):
-      return False
-    position.best, position.best_step = position.headline, position.step
-    return True
+    if best := task.headline.better(position.headline, position.best):
+      position.best, position.best_step = position.headline, position.step
+    self.record.draw_if_due()
+    return best
 
   def _test(self) -> evaluation.Evaluation:
     """Evaluates the network on the test split."""
     groups = evaluation.groups(self.here, warn=self.progress.warn)
+    groups = self.lookout.each(groups, "reading test examples")
+    variables = mesh.local(self.state.variables)
     with self.kept():
-      found = evaluation.evaluate(
-        self.here,
-        mesh.local(self.state.variables),
-        self.lookout.each(groups, "reading test examples"),
-        lambda: self.stop.received,
-      )
+      found = evaluation.evaluate(self.here, variables, groups, lambda: self.stop.received)
     if found is None:
       self._leave()
     with self.kept(together=True):
