@@ -14,15 +14,6 @@ class Check(NamedTuple):
   holds: Callable[[float], bool]
 
 
-POSITIVE = Check("above 0", lambda value: value > 0)
-NOT_NEGATIVE = Check("0 or more", lambda value: value >= 0)
-COUNT = Check("1 or more", lambda value: value >= 1)
-SHARE = Check("at least 0 and below 1", lambda value: 0 <= value < 1)
-BELOW_ONE = Check("below 1", lambda value: value < 1)
-OUTPUT_STRIDE = Check("32, 16 or 8", lambda value: value in (32, 16, 8))
-SEED = Check("below 2**32", lambda value: value < 2**32)
-
-
 class Belongs(NamedTuple):
   """Under which values of another setting a setting is read.
 
@@ -52,7 +43,6 @@ class Setting:
 
   default: Any  # None: the data set's own value, or the machine's
   help: str
-  reader: str = ""  # the module of resnet_jax that reads it
   optional: type | None = None  # with a default of None: the type of other values
   duration: bool = False  # 100, "100", "100 steps", "8 epochs", "50000 examples", perhaps "50%"
   choices: tuple[str, ...] = ()  # the package's; registered parts come on top
