@@ -53,19 +53,16 @@ def main(_: list[str]) -> None:
   compilation.set_up()
   from resnet_jax import api, models
 
-  try:
-    out = pathlib.Path(str(_OUT.value))
-    if not out.parent.is_dir():
-      raise UserError(f"--out={out} cannot be written: there is no folder {out.parent}")
-    run = api.load(str(_MODEL.value), _CHECKPOINT.value)
-    stages = models.parts(run.config.model)
-    stage = _STAGE.value or stages[-1]
-    if stage not in stages:
-      raise errors.unknown("--stage", stage, stages)
-    paths, features = extract(run, str(_DIR.value), stage, _MAPS.value)
-    _writer(str(out))(out, paths, features)
-  except (UserError, OSError) as error:
-    sys.exit(f"error: {error}")
+  out = pathlib.Path(str(_OUT.value))
+  if not out.parent.is_dir():
+    raise UserError(f"--out={out} cannot be written: there is no folder {out.parent}")
+  run = api.load(str(_MODEL.value), _CHECKPOINT.value)
+  stages = models.parts(run.config.model)
+  stage = _STAGE.value or stages[-1]
+  if stage not in stages:
+    raise errors.unknown("--stage", stage, stages)
+  paths, features = extract(run, str(_DIR.value), stage, _MAPS.value)
+  _writer(str(out))(out, paths, features)
   print(f"{out}: {stage} of {len(paths)} photographs, {' x '.join(map(str, features.shape[1:]))}")
 
 
