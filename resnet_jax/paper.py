@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from resnet_jax.config import default_config
-from resnet_jax.config.settings import SETTINGS, having
+from resnet_jax.config import default_config, leaves
+from resnet_jax.config.settings import SETTINGS, having, idle
 
 STEPS, BATCH = 64_000, 128  # of every CIFAR run but those with a remark ([R] 4.2)
 FAIL = 20.0  # a test error above this on CIFAR-10 is printed as "fail" ([I] table 1)
@@ -61,19 +61,13 @@ def net(model: Mapping[str, Any]) -> dict[str, Any]:
   full = _DEFAULTS | dict(model)
   if full["shortcut"] == "scaling" and full["residual_scale"] == 1:
     full["shortcut"] = {0: "none", 1: "identity"}.get(full["shortcut_scale"], "scaling")
-  kept = {key: full[key] for key in map(_last, having("paper"))}
+  values = leaves(full, "model.")
+  rows = {key: row for key, row in SETTINGS.items() if key in values}
+  keys = {*having("paper"), *(key for key, row in rows.items() if row.belongs)}
   if full["name"] != _DEFAULTS["name"]:
-    kept["name"] = full["name"]  # a user's, which no paper has
-  sometimes = ((k, row.belongs) for k, row in SETTINGS.items() if k.startswith("model."))
-  return kept | {
-    _last(key): full[_last(key)]
-    for key, belongs in sometimes
-    if belongs and not belongs.idle(SETTINGS[belongs.to], full[_last(belongs.to)])
-  }
-
-
-def _last(key: str) -> str:
-  return key.removeprefix("model.")
+    keys.add("model.name")  # a user's, which no paper has
+  read = [key for key in rows if key in keys and not idle(rows[key], values)]
+  return {key.removeprefix("model."): values[key] for key in read}
 
 
 def find(model: Mapping[str, Any], data: str) -> list[Published]:

@@ -20,7 +20,7 @@ from resnet_jax.config.parts import known as known
 from resnet_jax.config.setting import Setting
 from resnet_jax.config.settings import COMPUTED as COMPUTED
 from resnet_jax.config.settings import DROPS as DROPS
-from resnet_jax.config.settings import SETTINGS, having
+from resnet_jax.config.settings import SETTINGS, having, idle
 from resnet_jax.config.values import ABSENT, duration
 from resnet_jax.config.values import steps as steps
 from resnet_jax.errors import UserError
@@ -74,17 +74,11 @@ def unread(config: ml_collections.ConfigDict) -> set[str]:
   model's, but for the settings of other parts.
   """
   flat = leaves(config)
-  idle = {key for key, setting in known().items() if key in flat and _idle(setting, flat)}
+  idle_keys = {key for key, setting in known().items() if key in flat and idle(setting, flat)}
   choosers = ("model.name", "model.shortcut")
   if all(flat[chooser] in SETTINGS[chooser].choices for chooser in choosers):
-    return idle
-  return {key for key in idle if not key.startswith("model.") or key not in SETTINGS}
-
-
-def _idle(setting: Setting, flat: Mapping[str, Any]) -> bool:
-  """Whether the values of other settings leave this one unread."""
-  belongs = setting.belongs
-  return belongs is not None and belongs.idle(SETTINGS[belongs.to], flat[belongs.to])
+    return idle_keys
+  return {key for key in idle_keys if not key.startswith("model.") or key not in SETTINGS}
 
 
 def reset(config: ml_collections.ConfigDict, keys: Iterable[str]) -> None:
@@ -186,7 +180,7 @@ def _check(settings: Mapping[str, Setting], given: Mapping[str, Any]) -> None:
   for key in given.keys() - settings.keys():
     raise unknown_key(key)
   for key, setting in settings.items():
-    if key not in given and (key in SETTINGS or not _idle(setting, given)):
+    if key not in given and (key in SETTINGS or not idle(setting, given)):
       raise UserError(f"config.{key} is missing; its default is {setting.default!r}")
   for key, value in given.items():
     setting = settings[key]

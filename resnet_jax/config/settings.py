@@ -4,6 +4,9 @@ Whatever else is known of settings is derived from these rows: the config's tree
 nothing reads, a run's identity, `--help`. This module imports nothing of JAX.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from resnet_jax.config.setting import Belongs, Check, Setting
 
 POSITIVE = Check("above 0", lambda value: value > 0)
@@ -305,6 +308,12 @@ SETTINGS: dict[str, Setting] = {
   ),
   "finetune.frozen": Setting("", "Parts that do not train, such as stem,stage1."),
 }
+
+
+def idle(setting: Setting, values: Mapping[str, Any]) -> bool:
+  """Whether the values of other settings leave this one unread."""
+  belongs = setting.belongs
+  return belongs is not None and belongs.idle(SETTINGS[belongs.to], values[belongs.to])
 
 
 def having(role: str) -> tuple[str, ...]:
