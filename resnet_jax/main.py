@@ -175,8 +175,9 @@ def main(argv: list[str]) -> None:
     return
   if not _WORKDIR.value:
     raise UserError("--workdir is missing: name the folder of the run, as --workdir=runs/mine")
-  if _alone():
-    cli.announce("importing JAX and reading the data")
+  given = any(flags.FLAGS[name].present for name in _OF_SEVERAL)
+  if not given and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == 1:
+    cli.announce("importing JAX and reading the data")  # the only process, as far as can be told
   from resnet_jax.distributed import mesh
 
   compilation.set_up()
@@ -198,12 +199,6 @@ def _config():
   if _MODE.value == "train" and (path / "config.json").is_file():
     return workdir.read_config(path)  # without what a config file reads, such as old weights
   raise UserError("--config is missing: name a config file, as --config=configs/preact1001.py")
-
-
-def _alone() -> bool:
-  """Whether this is the only process of the run, as far as can be told without JAX."""
-  given = any(flags.FLAGS[name].present for name in _OF_SEVERAL)
-  return not given and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == 1
 
 
 def _train(config) -> None:

@@ -116,9 +116,7 @@ def _imagenet(source: str, test: str, errors: Mapping[int, Any], **model) -> lis
   return entries
 
 
-_SCALING: dict[str, Any] = {"shortcut": "scaling"}
 _EXCLUSIVE: dict[str, Any] = {"shortcut": "exclusive_gating"}
-_ONLY: dict[str, Any] = {"shortcut": "shortcut_gating"}
 _DEEP: dict[str, Any] = {"source": "[I] table 3", "unit": "bottleneck"}
 _PREACT = {"after_add": "full_preact"}
 _DEEP_PREACT = _DEEP | _PREACT | {"source": "[I] tables 3, 4"}
@@ -127,13 +125,13 @@ _BATCH_64 = {"remark": "batch 64", "source": "[I] table 4"}
 PUBLISHED: tuple[Published, ...] = (
   # Set 1: h(x), ResNet-110; a is the original, stands in set 2.
   _set1(FAIL, "b", fail=True, shortcut="none"),
-  _set1(FAIL, "b", fail=True, shortcut_scale=0.5, **_SCALING),
-  _set1(12.35, "b", shortcut_scale=0.5, residual_scale=0.5, **_SCALING),
+  _set1(FAIL, "b", fail=True, shortcut="scaling", shortcut_scale=0.5),
+  _set1(12.35, "b", shortcut="scaling", shortcut_scale=0.5, residual_scale=0.5),
   *(_set1(FAIL, "c", fail=True, gate_bias=float(bias), **_EXCLUSIVE) for bias in range(-5, 1)),
   _set1(8.70, "c", gate_bias=-6.0, **_EXCLUSIVE),
   _set1(9.81, "c", gate_bias=-7.0, **_EXCLUSIVE),
-  _set1(12.86, "d", gate_bias=0.0, **_ONLY),
-  _set1(6.91, "d", gate_bias=-6.0, **_ONLY),
+  _set1(12.86, "d", shortcut="shortcut_gating", gate_bias=0.0),
+  _set1(6.91, "d", shortcut="shortcut_gating", gate_bias=-6.0),
   _set1(12.22, "e", shortcut="conv"),
   _set1(FAIL, "f", fail=True, shortcut="dropout", dropout_rate=0.5),
   # Set 2: f and the order in F.
