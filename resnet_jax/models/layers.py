@@ -64,24 +64,19 @@ def _for_cpu(
   rewrite other layouts into it: there the two gradients JAX derives run up to 60 times slower.
   Groups, other layouts, dilated inputs and the like are left to the library.
   """
-
-  def library() -> jax.Array:
-    return lax.conv_general_dilated(
-      x, kernel, strides, padding, rhs_dilation=rhs_dilation, **options
-    )
-
-  if not _is_plain(x.shape, kernel.shape, **options):
-    return library()
-  dilation = tuple(rhs_dilation or (1, 1))
-  window = _window(kernel.shape, dilation)
-  if isinstance(padding, str):
-    padding = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
-  edges = tuple((low, high) for low, high in padding)
-  if kernel.shape[:2] == (1, 1) and edges == ((0, 0), (0, 0)):
-    return product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
-  if any(size + sum(edge) < k for size, edge, k in zip(x.shape[1:3], edges, window, strict=True)):
-    return library()  # of no positions, which has no gradients to write
-  return canonical(x, kernel, at=Geometry(tuple(strides), edges, dilation))
+  if _is_plain(x.shape, kernel.shape, **options):
+    dilation = tuple(rhs_dilation or (1, 1))
+    window = _window(kernel.shape, dilation)
+    if isinstance(padding, str):
+      padding = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
+    edges = tuple((low, high) for low, high in padding)
+    if kernel.shape[:2] == (1, 1) and edges == ((0, 0), (0, 0)):
+      return product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+    sizes = zip(x.shape[1:3], edges, window, strict=True)
+    if all(size + sum(edge) >= reach for size, edge, reach in sizes):
+      return canonical(x, kernel, at=Geometry(tuple(strides), edges, dilation))
+    # A convolution of no positions has no gradients to write.
+  return lax.conv_general_dilated(x, kernel, strides, padding, rhs_dilation=rhs_dilation, **options)
 
 
 def _is_plain(

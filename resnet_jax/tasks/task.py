@@ -81,9 +81,8 @@ class Task:
     Targets stay as they are: a task whose targets have places in the image moves them here.
     """
     data = self.config.data
-    color_key, place_key = (
-      jax.random.split(key) if data.color_jitter or data.lighting else (key, key)
-    )
+    colored = data.color_jitter or data.lighting
+    color_key, place_key = jax.random.split(key) if colored else (key, key)
     images = jnp.asarray(batch.images, self.dtype) / 255
     images = augment.color(color_key, images, data.color_jitter, data.lighting)
     images = augment.center(images, batch.normalization.mean, batch.normalization.scale)
