@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from resnet_jax import cli
 from resnet_jax.errors import UserError
@@ -32,7 +32,6 @@ def check(photographs: list[str]) -> None:
 
 def main(argv: list[str]) -> None:
   """Classifies the photographs and prints a block for each."""
-  logging.set_verbosity(logging.WARNING)
   cli.announce(f"importing JAX and reading {_MODEL.value}")
   compilation.set_up()
   from resnet_jax import api

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from resnet_jax.config import paths
 from resnet_jax.distributed import preemption
@@ -58,6 +58,7 @@ def run(main: Callable[[list[str]], None], parse: Callable) -> None:
   """Runs a command that may be stopped at any time; what it refuses ends it with one line."""
 
   def refusing(argv: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)  # libraries tell of every backend that is not there
     try:
       main(argv)
     except (UserError, Diverged, OSError) as error:  # OSError: a disk that is full or gone

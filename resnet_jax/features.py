@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from resnet_jax import cli, errors
 from resnet_jax.errors import UserError
@@ -48,7 +48,6 @@ def check(rest: list[str]) -> None:
 
 def main(_: list[str]) -> None:
   """Computes the features and writes them."""
-  logging.set_verbosity(logging.WARNING)
   cli.announce(f"importing JAX and reading {_MODEL.value}")
   compilation.set_up()
   from resnet_jax import api, models

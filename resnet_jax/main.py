@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from resnet_jax import cli
@@ -168,7 +168,6 @@ def _help(argv: list[str]) -> NoReturn:
 def main(argv: list[str]) -> None:
   """Runs the mode that the flags ask for."""
   del argv
-  logging.set_verbosity(logging.WARNING)  # libraries tell of every backend that is not there
   config = _config()
   if _MODE.value == "describe":
     _describe(config)
