@@ -59,3 +59,18 @@ class Setting:
       return (int, str)
     kind = self.optional or type(self.default)
     return (float, int) if kind is float else (kind,)
+
+
+def one_of(choices: tuple[str, ...], help: str, default: str = "", **more: Any) -> Setting:
+  """A setting that has names to choose from; the first is the default unless another is given."""
+  return Setting(default or choices[0], help, choices=choices, **more)
+
+
+def number(default: float | None, help: str, *checks: Check, **more: Any) -> Setting:
+  """A setting that is a number, within limits."""
+  return Setting(default, help, checks=checks, **more)
+
+
+def duration(default: str, help: str, **more: Any) -> Setting:
+  """A setting that is a length of training, in whatever unit."""
+  return Setting(default, help, duration=True, **more)

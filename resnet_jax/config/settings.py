@@ -7,7 +7,7 @@ nothing reads, a run's identity, `--help`. This module imports nothing of JAX.
 from collections.abc import Mapping
 from typing import Any
 
-from resnet_jax.config.setting import Belongs, Check, Setting
+from resnet_jax.config.setting import Belongs, Check, Setting, duration, number, one_of
 
 POSITIVE = Check("above 0", lambda value: value > 0)
 NOT_NEGATIVE = Check("0 or more", lambda value: value >= 0)
@@ -57,133 +57,111 @@ _ORDERS = ("original", "bn_after_add", "relu_before_add", "relu_only_preact", "f
 
 # The comments name the modules that read the rows below them.
 SETTINGS: dict[str, Setting] = {
-  "seed": Setting(
+  "seed": number(
     0,
     "Seed of the weights, the order of the examples, augmentation and dropout.",
-    checks=(NOT_NEGATIVE, SEED),
+    NOT_NEGATIVE,
+    SEED,
   ),
   # What the network is trained for: tasks.
-  "task.name": Setting(
-    "classification", "Task: the package's, or one of your own.", choices=("classification",)
-  ),
-  "task.loss": Setting(
-    "cross_entropy",
+  "task.name": one_of(("classification",), "Task: the package's, or one of your own."),
+  "task.loss": one_of(
+    ("cross_entropy",),
     "Loss: the package's, or one of your own.",
-    choices=("cross_entropy",),
     belongs=Belongs("task.name", only=("classification",), text="task.name=classification"),
   ),
   # The network. Of models, `units` reads the unit, gate_bias, residual, projection and stride_on,
   # `shortcuts` what else belongs to the shortcut, `orders` after_add, `initializers` init, `layers`
   # dtype and norm, and `resnet` the others.
-  "model.name": Setting(
-    "resnet", "Network: the package's, or one of your own.", choices=("resnet",), roles=("weights",)
+  "model.name": one_of(
+    ("resnet",), "Network: the package's, or one of your own.", roles=("weights",)
   ),
-  "model.family": Setting(
-    "cifar",
+  "model.family": one_of(
+    ("cifar", "imagenet"),
     "Stem and stages, as the papers have them for CIFAR or for ImageNet.",
-    choices=("cifar", "imagenet"),
     roles=("weights", "exported", "paper"),
   ),
-  "model.depth": Setting(
+  "model.depth": number(
     110,
     "Layers: convolutions along the main path, and the classifier.",
     roles=("weights", "exported", "paper", "depth"),
   ),
-  "model.unit": Setting(
-    "basic",
+  "model.unit": one_of(
+    ("basic", "bottleneck", "single"),
     "Convolutions of F: two 3x3, a bottleneck of three, or a single 3x3.",
-    choices=("basic", "bottleneck", "single"),
     roles=("weights", "exported", "paper", "depth", "word"),
   ),
-  "model.shortcut": Setting(
-    "identity",
-    "Shortcut h(x); see models/shortcuts.py.",
-    choices=_SHORTCUTS,
-    roles=("weights", "paper", "word"),
+  "model.shortcut": one_of(
+    _SHORTCUTS, "Shortcut h(x); see models/shortcuts.py.", roles=("weights", "paper", "word")
   ),
-  "model.shortcut_scale": Setting(1.0, "Factor on the shortcut.", belongs=_shortcut("scaling")),
-  "model.residual_scale": Setting(1.0, "Factor on F.", belongs=_shortcut("scaling")),
-  "model.gate_bias": Setting(
+  "model.shortcut_scale": number(1.0, "Factor on the shortcut.", belongs=_shortcut("scaling")),
+  "model.residual_scale": number(1.0, "Factor on F.", belongs=_shortcut("scaling")),
+  "model.gate_bias": number(
     -6.0,
     "Bias that the gate begins with.",
     belongs=_shortcut("exclusive_gating", "shortcut_gating"),
   ),
-  "model.dropout_rate": Setting(
-    0.5,
-    "Probability that dropout sets the shortcut to zero.",
-    checks=(SHARE,),
-    belongs=_shortcut("dropout"),
+  "model.dropout_rate": number(
+    0.5, "Probability that dropout sets the shortcut to zero.", SHARE, belongs=_shortcut("dropout")
   ),
-  "model.after_add": Setting(
-    "original",
+  "model.after_add": one_of(
+    _ORDERS,
     "Order of the layers in F, and f, which comes after the addition; see models/orders.py.",
-    choices=_ORDERS,
     roles=("weights", "paper", "word"),
   ),
-  "model.residual": Setting(
-    "always",
+  "model.residual": one_of(
+    ("always",),
     "Whether F is computed: always, or as a part of your own decides.",
-    choices=("always",),
     roles=("weights",),
   ),
-  "model.projection": Setting(
-    "A",
+  "model.projection": one_of(
+    ("A", "B", "C"),
     "Shortcut where the shape changes: A pads with zeros, B is a 1x1 convolution, C is one in "
     "every unit.",
-    choices=("A", "B", "C"),
     belongs=Belongs("model.shortcut", never=("conv", "none")),
     roles=("weights", "exported", "depth", "word"),
   ),
-  "model.stride_on": Setting(
-    "1x1",
+  "model.stride_on": one_of(
+    ("1x1", "3x3"),
     "Convolution of a bottleneck that has the stride.",
-    choices=("1x1", "3x3"),
     belongs=_BOTTLENECK,
     roles=("weights", "exported", "depth"),
   ),
-  "model.output_stride": Setting(
+  "model.output_stride": number(
     32,
     "Stride of an ImageNet net's last map: 32, or 16 or 8 by dilation.",
-    checks=(OUTPUT_STRIDE,),
+    OUTPUT_STRIDE,
     roles=("exported", "lacking"),
   ),
-  "model.pool_padding": Setting(
-    "both",
+  "model.pool_padding": one_of(
+    ("both", "end"),
     "Padding of the ImageNet stem's pool: on both sides, or at the end as in Caffe.",
-    choices=("both", "end"),
     roles=("weights", "exported"),
   ),
-  "model.init": Setting(
-    "msra",
+  "model.init": one_of(
+    ("msra", "msra_fan_out", "xavier", "pytorch"),
     "Initialization of the kernels.",
-    choices=("msra", "msra_fan_out", "xavier", "pytorch"),
     roles=("training",),
   ),
-  "model.dtype": Setting(
-    "float32",
-    "Type of the computation; parameters are float32 at least.",
-    choices=("float32", "bfloat16", "float64"),
+  "model.dtype": one_of(
+    ("float32", "bfloat16", "float64"), "Type of the computation; parameters are float32 at least."
   ),
-  "model.remat": Setting(
-    "norm",
+  "model.remat": one_of(
+    ("none", "norm", "unit"),
     "What the backward pass computes again instead of keeping it: nothing, BN and ReLU, or whole "
     "units.",
-    choices=("none", "norm", "unit"),
+    default="norm",
     resume="free",
   ),
-  "model.unroll": Setting(
-    1, "Units in one turn of a stage's loop.", checks=(COUNT,), resume="free"
+  "model.unroll": number(1, "Units in one turn of a stage's loop.", COUNT, resume="free"),
+  "model.norm.decay": number(0.9, "Decay of BN's running statistics.", SHARE, roles=("training",)),
+  "model.norm.epsilon": number(
+    1e-5, "Number that BN adds to the variance.", POSITIVE, roles=("weights", "exported")
   ),
-  "model.norm.decay": Setting(
-    0.9, "Decay of BN's running statistics.", checks=(SHARE,), roles=("training",)
-  ),
-  "model.norm.epsilon": Setting(
-    1e-5, "Number that BN adds to the variance.", checks=(POSITIVE,), roles=("weights", "exported")
-  ),
-  "model.norm.group_size": Setting(
+  "model.norm.group_size": number(
     0,
     "Examples that share BN's statistics; it divides the batch, and 0 is the whole batch.",
-    checks=(NOT_NEGATIVE,),
+    NOT_NEGATIVE,
     roles=("training",),
   ),
   "model.norm.frozen": Setting(False, "Whether every BN stays as it is while the weights train."),
@@ -204,20 +182,18 @@ SETTINGS: dict[str, Setting] = {
     "train", "Examples to train on, such as train[:90%].", roles=("exported", "normalization")
   ),
   "data.test_split": Setting("test", "Examples to test on.", roles=("exported",)),
-  "data.batch_size": Setting(128, "Examples in a batch, over all devices.", checks=(POSITIVE,)),
-  "data.pad": Setting(
+  "data.batch_size": number(128, "Examples in a batch, over all devices.", POSITIVE),
+  "data.pad": number(
     None,
     "Pixels of padding before the random crop; None: the data set's own.",
+    NOT_NEGATIVE,
     optional=int,
-    checks=(NOT_NEGATIVE,),
   ),
   "data.flip": Setting(
     None, "Whether half of the images are mirrored; None: the data set's own.", optional=bool
   ),
-  "data.augmentation": Setting(
-    "standard",
-    "Crop and flip of normalized images, or an augmentation of your own.",
-    choices=("standard",),
+  "data.augmentation": one_of(
+    ("standard",), "Crop and flip of normalized images, or an augmentation of your own."
   ),
   "data.normalize": Setting(
     "pixel_mean",
@@ -225,50 +201,48 @@ SETTINGS: dict[str, Setting] = {
     "channel, such as 0.49,0.48,0.45/0.25,0.24,0.26.",
     roles=("exported", "normalization", "weights"),
   ),
-  "data.image_size": Setting(
+  "data.image_size": number(
     224,
     "Pixels of the crop of a photograph, on each side.",
-    checks=(POSITIVE,),
+    POSITIVE,
     roles=("exported", "photographs"),
   ),
-  "data.crop": Setting(
-    "scale_aspect",
+  "data.crop": one_of(
+    ("scale", "scale_aspect"),
     "Training crop of a photograph: of random scale, or of random scale and aspect.",
-    choices=("scale", "scale_aspect"),
+    default="scale_aspect",
     roles=("photographs",),
   ),
-  "data.color_jitter": Setting(
-    0.0, "Greatest relative change of brightness, contrast and saturation.", checks=(NOT_NEGATIVE,)
+  "data.color_jitter": number(
+    0.0, "Greatest relative change of brightness, contrast and saturation.", NOT_NEGATIVE
   ),
-  "data.lighting": Setting(
-    0.0, "Deviation of the PCA noise, as a share of the eigenvalues.", checks=(NOT_NEGATIVE,)
+  "data.lighting": number(
+    0.0, "Deviation of the PCA noise, as a share of the eigenvalues.", NOT_NEGATIVE
   ),
-  "data.workers": Setting(
+  "data.workers": number(
     None,
     "Processes that decode photographs; None: one per core.",
+    NOT_NEGATIVE,
     optional=int,
-    checks=(NOT_NEGATIVE,),
     resume="free",
     roles=("host", "photographs"),
   ),
   # The optimizer and its schedule: training.optim.
-  "optim.name": Setting(
-    "sgd", "Optimizer: SGD with momentum in Caffe's form, or one of your own.", choices=("sgd",)
+  "optim.name": one_of(
+    ("sgd",), "Optimizer: SGD with momentum in Caffe's form, or one of your own."
   ),
-  "optim.learning_rate": Setting(
-    0.1, "Learning rate after the warm-up.", checks=(POSITIVE,), resume="free"
-  ),
-  "optim.momentum": Setting(0.9, "Decay of the velocity.", checks=(NOT_NEGATIVE, BELOW_ONE)),
+  "optim.learning_rate": number(0.1, "Learning rate after the warm-up.", POSITIVE, resume="free"),
+  "optim.momentum": number(0.9, "Decay of the velocity.", NOT_NEGATIVE, BELOW_ONE),
   "optim.nesterov": Setting(
     False,
     "Whether the momentum is Nesterov's.",
     belongs=Belongs("optim.momentum", never=(0,), text="an optim.momentum above 0"),
   ),
-  "optim.weight_decay": Setting(
-    1e-4, "Weight decay, of every parameter as in the papers.", checks=(NOT_NEGATIVE,)
+  "optim.weight_decay": number(
+    1e-4, "Weight decay, of every parameter as in the papers.", NOT_NEGATIVE
   ),
-  "optim.schedule": Setting(
-    "step", "Learning rate over the run.", choices=("step", "cosine", "constant"), resume="free"
+  "optim.schedule": one_of(
+    ("step", "cosine", "constant"), "Learning rate over the run.", resume="free"
   ),
   "optim.drop_at": Setting(
     "50%, 75%",
@@ -277,31 +251,25 @@ SETTINGS: dict[str, Setting] = {
     harmless=tuple(DROPS.values()),
     resume="free",
   ),
-  "optim.drop_factor": Setting(
-    0.1, "Factor on the rate at each drop.", checks=(NOT_NEGATIVE,), belongs=_STEP, resume="free"
+  "optim.drop_factor": number(
+    0.1, "Factor on the rate at each drop.", NOT_NEGATIVE, belongs=_STEP, resume="free"
   ),
-  "optim.warmup": Setting("0 steps", "Duration of the warm-up.", duration=True, resume="free"),
-  "optim.warmup_learning_rate": Setting(
+  "optim.warmup": duration("0 steps", "Duration of the warm-up.", resume="free"),
+  "optim.warmup_learning_rate": number(
     0.01,
     "Learning rate during the warm-up ([R] 4.2), or that it begins with.",
-    checks=(NOT_NEGATIVE,),
+    NOT_NEGATIVE,
     belongs=_WARMUP,
     resume="free",
   ),
-  "optim.warmup_schedule": Setting(
-    "constant", "Learning rate over the warm-up.", choices=("constant", "linear"), belongs=_WARMUP
+  "optim.warmup_schedule": one_of(
+    ("constant", "linear"), "Learning rate over the warm-up.", belongs=_WARMUP
   ),
   # Length of the run, and intervals: training.setup, which reads the seed and batch_size as well.
-  "train.steps": Setting("64000 steps", "Length of the run.", duration=True, resume="free"),
-  "train.log_every": Setting(
-    "100 steps", "Interval of the rows of training metrics.", duration=True
-  ),
-  "train.eval_every": Setting(
-    "1000 steps", "Interval of the evaluations.", duration=True, resume="free"
-  ),
-  "train.checkpoint_every": Setting(
-    "1000 steps", "Interval of the checkpoints.", duration=True, resume="sweep"
-  ),
+  "train.steps": duration("64000 steps", "Length of the run.", resume="free"),
+  "train.log_every": duration("100 steps", "Interval of the rows of training metrics."),
+  "train.eval_every": duration("1000 steps", "Interval of the evaluations.", resume="free"),
+  "train.checkpoint_every": duration("1000 steps", "Interval of the checkpoints.", resume="sweep"),
   # Beginning with trained weights: training.finetune; what is frozen: training.setup.
   "finetune.weights": Setting(
     "", "Run's folder or weights file to begin with; empty: from scratch."
