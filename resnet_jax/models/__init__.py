@@ -39,13 +39,7 @@ __all__ = [
 # Functions of `config.model`, the head and the frozen parts; they return a module that has the
 # attributes of a `ResNet` and is applied as one.
 MODELS = Registry("model", "model.name")
-_TABLES = {
-  "model.name": MODELS,
-  "model.unit": UNITS,
-  "model.shortcut": SHORTCUTS,
-  "model.after_add": AFTER_ADD,
-  "model.residual": RESIDUALS,
-}
+_TABLES = {table.key: table for table in (MODELS, UNITS, SHORTCUTS, AFTER_ADD, RESIDUALS)}
 
 
 def check(config: ml_collections.ConfigDict) -> None:
