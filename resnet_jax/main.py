@@ -215,14 +215,10 @@ def _evaluate(config) -> None:
   from resnet_jax import evaluate
   from resnet_jax.distributed import processes
 
+  runs = [str(_WORKDIR.value), *_ENSEMBLE.value]
+  test = evaluate.Test(_TEST.value, _PRECISE_BN.value)
   with processes.Lookout():
-    evaluate.evaluate(
-      config,
-      [str(_WORKDIR.value), *_ENSEMBLE.value],
-      _CHECKPOINT.value,
-      _PREDICTIONS.value,
-      evaluate.Test(_TEST.value, _PRECISE_BN.value),
-    )
+    evaluate.evaluate(config, runs, _CHECKPOINT.value, _PREDICTIONS.value, test)
 
 
 def _describe(config) -> None:

@@ -85,14 +85,13 @@ class Task:
     color_key, place_key = jax.random.split(key) if colored else (key, key)
     images = jnp.asarray(batch.images, self.dtype) / 255
     images = augment.color(color_key, images, data.color_jitter, data.lighting)
-    images = augment.center(images, batch.normalization.mean, batch.normalization.scale)
+    images = augment.center(images, *batch.normalization)
     images = augment.AUGMENTATIONS[data.augmentation](place_key, images, data)
     return batch.replace(images=images)
 
   def normalize(self, batch: Batch) -> Batch:
     """The batch as the network is tested on it."""
-    constants = batch.normalization
-    images = augment.normalize(batch.images, constants.mean, constants.scale, self.dtype)
+    images = augment.normalize(batch.images, *batch.normalization, self.dtype)
     return batch.replace(images=images)
 
   def loss(self, outputs: Any, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
