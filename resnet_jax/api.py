@@ -174,7 +174,10 @@ def restore(
   checkpoints = Checkpoints(path, _warn)
   step = _step(path, checkpoint, checkpoints)
   setup_lib.use_type(config)
-  info = _info(path, config)
+  if recorded := workdir_lib.recorded(path):  # the data set need not be here
+    info = data.describe(config.data, recorded["shape"], recorded["classes"])
+  else:
+    info = data.info(config.data)
   found = learner(config, info)
   here = mesh.replicated(mesh.own())
 
@@ -205,18 +208,13 @@ def _warn(text: str) -> None:
 
 def _step(path: pathlib.Path, checkpoint: str, checkpoints: Checkpoints) -> int | None:
   """The step that `checkpoint` names; None for the newest."""
-  if checkpoint not in ("last", "best") and not checkpoint.isdecimal():
-    raise UserError(f"--checkpoint={checkpoint!r} is unknown; write last, best or a step")
   if checkpoint == "best":
     return _best_step(path, checkpoints.steps())
-  return int(checkpoint) if checkpoint.isdecimal() else None
-
-
-def _info(path: pathlib.Path, config: Any) -> data.Info:
-  """What the run knows of its data set, which need not be here."""
-  if recorded := workdir_lib.recorded(path):
-    return data.describe(config.data, recorded["shape"], recorded["classes"])
-  return data.info(config.data)
+  if checkpoint.isdecimal():
+    return int(checkpoint)
+  if checkpoint != "last":
+    raise UserError(f"--checkpoint={checkpoint!r} is unknown; write last, best or a step")
+  return None
 
 
 def learner(config: Any, info: data.Info) -> steps.Learner:
@@ -243,9 +241,10 @@ def refuse_other_data(own: Any, config: Any, dataset: data.Dataset, fingerprint:
 def _best_step(path: pathlib.Path, kept: list[int]) -> int:
   """The first of the kept checkpoints with the best headline."""
   headline = of_result(workdir_lib.result(path))
-  tested = [row for row in metrics.read_rows(path) if row["split"] == "test"]
   values: dict[int, float] = {
-    row["step"]: row[headline.name] for row in tested if row["step"] in kept
+    row["step"]: row[headline.name]
+    for row in metrics.read_rows(path)
+    if row["split"] == "test" and row["step"] in kept
   }
   best = headline.best(values.values())
   for step, value in values.items():

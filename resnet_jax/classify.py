@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from resnet_jax import cli
 from resnet_jax.errors import UserError
@@ -32,29 +32,25 @@ def check(photographs: list[str]) -> None:
 
 def main(argv: list[str]) -> None:
   """Classifies the photographs and prints a block for each."""
-  logging.set_verbosity(logging.WARNING)
   cli.announce(f"importing JAX and reading {_MODEL.value}")
   compilation.set_up()
   from resnet_jax import api
   from resnet_jax.data import imagenet
   from resnet_jax.data.photos.unreadable import Unreadable
 
-  try:
-    run = api.load(str(_MODEL.value), _CHECKPOINT.value)
-    run.require_classifier()
-    unread = 0
-    for path in argv[1:]:
-      try:
-        image = run.read(path)
-      except Unreadable as reason:
-        print(f"{path}: {reason}", file=sys.stderr)
-        unread += 1
-        continue
-      print(path)
-      for share, label in best(run, image):
-        print(f"  {100 * share:6.2f} %  {imagenet.readable(label)}")
-  except (UserError, OSError) as error:
-    sys.exit(f"error: {error}")
+  run = api.load(str(_MODEL.value), _CHECKPOINT.value)
+  run.require_classifier()
+  unread = 0
+  for path in argv[1:]:
+    try:
+      image = run.read(path)
+    except Unreadable as reason:
+      print(f"{path}: {reason}", file=sys.stderr)
+      unread += 1
+      continue
+    print(path)
+    for share, label in best(run, image):
+      print(f"  {100 * share:6.2f} %  {imagenet.readable(label)}")
   sys.exit(1 if unread else 0)
 
 

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from resnet_jax.config import paths
 from resnet_jax.distributed import preemption
-from resnet_jax.errors import EXIT_PREEMPTED, Preempted, UserError
+from resnet_jax.errors import EXIT_PREEMPTED, Diverged, Preempted, UserError
 from resnet_jax.runs.progress import BestEffort
 
 
@@ -54,12 +54,20 @@ def escape_output() -> None:
       stream.reconfigure(errors="backslashreplace")
 
 
-def run(main: Callable, parse: Callable) -> None:
-  """Runs a command that may be stopped at any time."""
+def run(main: Callable[[list[str]], None], parse: Callable) -> None:
+  """Runs a command that may be stopped at any time; what it refuses ends it with one line."""
+
+  def refusing(argv: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)  # libraries tell of every backend that is not there
+    try:
+      main(argv)
+    except (UserError, Diverged, OSError) as error:  # OSError: a disk that is full or gone
+      sys.exit(f"error: {error}")
+
   preemption.leave_at_once()
   escape_output()
   try:
-    app.run(main, flags_parser=parse)
+    app.run(refusing, flags_parser=parse)
   except BaseException as error:  # of whatever class a library has made it
     done = isinstance(error, SystemExit) and not error.code
     if isinstance(error, Preempted):

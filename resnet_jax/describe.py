@@ -1,11 +1,9 @@
 """A network's layers, parameters and multiply-adds, from its trace alone: no data, no arrays."""
 
-import dataclasses
 import itertools
-import json
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +17,7 @@ PRODUCTS = ("conv_general_dilated", "dot_general", "convolution", "product")
 LATER_UNIT = re.compile(r"unit(?!1/)\d+")  # a stage's units after its first
 
 
-@dataclasses.dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
   """A layer with weights. `number` counts the convolutions and the classifier along the net's
   main path, from 1; projections and gates stand on the shortcut and have none.
   """
@@ -51,10 +48,7 @@ def parameters(config) -> str:
   from clu import parameter_overview  # seconds to import, which the other ways need not pay
 
   with jax.enable_x64(config.model.dtype == "float64"):
-    shape, classes = _images(config)
-    model = models.build(config.model, classes)
-    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    _, _, variables = _shapes(config.model, *_images(config))
     return parameter_overview.get_parameter_overview(
       variables["params"], include_stats=False, max_lines=None
     )
@@ -70,11 +64,16 @@ def _images(config) -> tuple[tuple[int, int, int], int]:
   return info.shape, len(info.classes)
 
 
-def network(config, shape: tuple[int, ...], classes: int) -> dict[str, Any]:
-  """`describe` of `config.model` for images of [H, W, C]."""
+def _shapes(config, shape: tuple[int, ...], classes: int) -> tuple[Any, Any, Any]:
+  """The network of `config.model`, and the shapes of its input and of its variables."""
   model = models.build(config, classes)
   image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-  variables = jax.eval_shape(model.init, jax.random.key(0), image)
+  return model, image, jax.eval_shape(model.init, jax.random.key(0), image)
+
+
+def network(config, shape: tuple[int, ...], classes: int) -> dict[str, Any]:
+  """`describe` of `config.model` for images of [H, W, C]."""
+  model, image, variables = _shapes(config, shape, classes)
   traced = jax.make_jaxpr(model.apply)(variables, image)
   number = itertools.count(1)
   layers = [
@@ -86,7 +85,7 @@ def network(config, shape: tuple[int, ...], classes: int) -> dict[str, Any]:
     "input": list(shape),
     "params": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])),
     "multiply_adds": sum(layer.multiply_adds for layer in layers),
-    "layers": [dataclasses.asdict(layer) for layer in layers],
+    "layers": [layer._asdict() for layer in layers],
   }
 
 
@@ -113,30 +112,23 @@ def _path(name_stack: str) -> str:
   return "/".join(names).replace("first", "unit1")
 
 
-def to_json(config) -> str:
-  """`describe` as JSON."""
-  return json.dumps(describe(config))
-
-
 def to_text(config) -> str:
   """`describe` as a table; a row for units that are alike, with the layer numbers they span."""
   from rich.console import Console
-  from rich.table import Table
+  from rich.table import Column, Table
 
   found = describe(config)
-  table = Table(title=f"{config.model.unit}, depth {found['depth']}, input {found['input']}")
-  for heading in ("layer", "name", "output"):
-    table.add_column(heading)
-  for heading in ("weights", "multiply-adds"):
-    table.add_column(heading, justify="right")
+  title = f"{config.model.unit}, depth {found['depth']}, input {found['input']}"
+  numbers = (Column(heading, justify="right") for heading in ("weights", "multiply-adds"))
+  table = Table("layer", "name", "output", *numbers, title=title)
   for layers in _alike(found["layers"]):
-    first, last = layers[0], layers[-1]
-    name = LATER_UNIT.sub("units", first["name"]) if len(layers) > 1 else first["name"]
+    first, last, name = layers[0], layers[-1], layers[0]["name"]
+    if len(layers) > 1:
+      name = f"{LATER_UNIT.sub('units', name)} (x{len(layers)})"
     span = [str(layer["number"] or "-") for layer in (first, last)]
-    count = f" (x{len(layers)})" if len(layers) > 1 else ""
     table.add_row(
       " .. ".join(dict.fromkeys(span)),
-      name + count,
+      name,
       " x ".join(map(str, first["output"])),
       f"{sum(layer['params'] for layer in layers):,}",
       f"{sum(layer['multiply_adds'] for layer in layers):,}",

@@ -83,7 +83,7 @@ def evaluate(
   metrics = in_words(first.learner.task.metrics, found.metrics, found.examples)
   print(f"step {', '.join(map(str, steps))}: test {metrics}")
   if len(directories) == 1 and first.learner.task.headline == ERROR:
-    print(*published(first.config, len(_classes(first))), sep="", end="")
+    print(*published(first.config, len(first.dataset.info.classes)), sep="", end="")
   if predictions:
     _save(pathlib.Path(predictions), found, steps[0])
   return found
@@ -118,7 +118,7 @@ def _restore(run: _Run, first: setup_lib.Setup) -> tuple[Any, dict[str, Any], cl
   """
   _, learner, state, position = api.restore(run.directory, run.checkpoint, run.config)
   names, outputs = workdir.class_names(run.directory, position), learner.model.classes
-  order = classes.order(str(run.directory), names, outputs, _place(first), _classes(first))
+  order = classes.order(str(run.directory), names, outputs, *_test_set(first))
   return state.variables, position, order
 
 
@@ -159,21 +159,18 @@ def _add(
   return position["step"]
 
 
-def _classes(setup: setup_lib.Setup) -> tuple[str, ...]:
-  return setup.dataset.info.classes
-
-
-def _place(setup: setup_lib.Setup) -> str:
-  """What a message calls a test set."""
+def _test_set(setup: setup_lib.Setup) -> tuple[str, tuple[str, ...]]:
+  """What a message calls a test set, and its classes."""
   config = setup.config.data
-  return f"the test set {config.name!r}" + (f" in {config.dir}" if config.dir else "")
+  place = f" in {config.dir}" if config.dir else ""
+  return f"the test set {config.name!r}{place}", setup.dataset.info.classes
 
 
 def _numbered(
   groups: Iterator[evaluation.Group], setup: setup_lib.Setup, first: setup_lib.Setup
 ) -> Iterator[evaluation.Group]:
   """Groups of the data set of `setup`, their labels as the `first` run's numbers the classes."""
-  places = classes.matched(_place(first), _classes(first), _place(setup), _classes(setup))
+  places = classes.matched(*_test_set(first), *_test_set(setup))
   if np.array_equal(places, np.arange(len(places))):
     yield from groups
     return

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from resnet_jax import cli, errors
 from resnet_jax.errors import UserError
@@ -48,24 +48,20 @@ def check(rest: list[str]) -> None:
 
 def main(_: list[str]) -> None:
   """Computes the features and writes them."""
-  logging.set_verbosity(logging.WARNING)
   cli.announce(f"importing JAX and reading {_MODEL.value}")
   compilation.set_up()
   from resnet_jax import api, models
 
-  try:
-    out = pathlib.Path(str(_OUT.value))
-    if not out.parent.is_dir():
-      raise UserError(f"--out={out} cannot be written: there is no folder {out.parent}")
-    run = api.load(str(_MODEL.value), _CHECKPOINT.value)
-    stages = models.parts(run.config.model)
-    stage = _STAGE.value or stages[-1]
-    if stage not in stages:
-      raise errors.unknown("--stage", stage, stages)
-    paths, features = extract(run, str(_DIR.value), stage, _MAPS.value)
-    _writer(str(out))(out, paths, features)
-  except (UserError, OSError) as error:
-    sys.exit(f"error: {error}")
+  out = pathlib.Path(str(_OUT.value))
+  if not out.parent.is_dir():
+    raise UserError(f"--out={out} cannot be written: there is no folder {out.parent}")
+  run = api.load(str(_MODEL.value), _CHECKPOINT.value)
+  stages = models.parts(run.config.model)
+  stage = _STAGE.value or stages[-1]
+  if stage not in stages:
+    raise errors.unknown("--stage", stage, stages)
+  paths, features = extract(run, str(_DIR.value), stage, _MAPS.value)
+  _writer(str(out))(out, paths, features)
   print(f"{out}: {stage} of {len(paths)} photographs, {' x '.join(map(str, features.shape[1:]))}")
 
 

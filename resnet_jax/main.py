@@ -18,13 +18,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from resnet_jax import cli
 from resnet_jax import config as config_lib
 from resnet_jax.config import paths, show, values
-from resnet_jax.errors import Diverged, UserError
+from resnet_jax.errors import UserError
 from resnet_jax.runs import workdir
 from resnet_jax.training import compilation
 
@@ -168,18 +168,23 @@ def _help(argv: list[str]) -> NoReturn:
 def main(argv: list[str]) -> None:
   """Runs the mode that the flags ask for."""
   del argv
-  logging.set_verbosity(logging.WARNING)  # libraries tell of every backend that is not there
-  try:
-    config = _config()
-    if _MODE.value == "describe":
-      _describe(config)
-    elif not _WORKDIR.value:
-      raise UserError("--workdir is missing: name the folder of the run, as --workdir=runs/mine")
-    else:
-      _start()
-      _evaluate(config) if _MODE.value == "eval" else _train(config)
-  except (UserError, Diverged, OSError) as error:  # OSError: a disk that is full or gone
-    sys.exit(f"error: {error}")
+  config = _config()
+  if _MODE.value == "describe":
+    _describe(config)
+    return
+  if not _WORKDIR.value:
+    raise UserError("--workdir is missing: name the folder of the run, as --workdir=runs/mine")
+  given = any(flags.FLAGS[name].present for name in _OF_SEVERAL)
+  if not given and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == 1:
+    cli.announce("importing JAX and reading the data")  # the only process, as far as can be told
+  from resnet_jax.distributed import mesh
+
+  compilation.set_up()
+  mesh.start(_COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value, _DEVICES.value)
+  if _MODE.value == "eval":
+    _evaluate(config)
+  else:
+    _train(config)
 
 
 def _config():
@@ -193,21 +198,6 @@ def _config():
   if _MODE.value == "train" and (path / "config.json").is_file():
     return workdir.read_config(path)  # without what a config file reads, such as old weights
   raise UserError("--config is missing: name a config file, as --config=configs/preact1001.py")
-
-
-def _start() -> None:
-  if _alone():
-    cli.announce("importing JAX and reading the data")
-  from resnet_jax.distributed import mesh
-
-  compilation.set_up()
-  mesh.start(_COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value, _DEVICES.value)
-
-
-def _alone() -> bool:
-  """Whether this is the only process of the run, as far as can be told without JAX."""
-  given = any(flags.FLAGS[name].present for name in _OF_SEVERAL)
-  return not given and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == 1
 
 
 def _train(config) -> None:
@@ -225,14 +215,10 @@ def _evaluate(config) -> None:
   from resnet_jax import evaluate
   from resnet_jax.distributed import processes
 
+  runs = [str(_WORKDIR.value), *_ENSEMBLE.value]
+  test = evaluate.Test(_TEST.value, _PRECISE_BN.value)
   with processes.Lookout():
-    evaluate.evaluate(
-      config,
-      [str(_WORKDIR.value), *_ENSEMBLE.value],
-      _CHECKPOINT.value,
-      _PREDICTIONS.value,
-      evaluate.Test(_TEST.value, _PRECISE_BN.value),
-    )
+    evaluate.evaluate(config, runs, _CHECKPOINT.value, _PREDICTIONS.value, test)
 
 
 def _describe(config) -> None:
@@ -247,7 +233,7 @@ def _describe(config) -> None:
   if _PARAMETERS.value:
     print(describe.parameters(config))
   else:
-    print(describe.to_json(config) if _JSON.value else describe.to_text(config))
+    print(json.dumps(describe.describe(config)) if _JSON.value else describe.to_text(config))
 
 
 def run() -> None:

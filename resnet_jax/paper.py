@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from resnet_jax.config import default_config
-from resnet_jax.config.settings import SETTINGS, having
+from resnet_jax.config import default_config, leaves
+from resnet_jax.config.settings import SETTINGS, having, idle
 
 STEPS, BATCH = 64_000, 128  # of every CIFAR run but those with a remark ([R] 4.2)
 FAIL = 20.0  # a test error above this on CIFAR-10 is printed as "fail" ([I] table 1)
@@ -61,19 +61,13 @@ def net(model: Mapping[str, Any]) -> dict[str, Any]:
   full = _DEFAULTS | dict(model)
   if full["shortcut"] == "scaling" and full["residual_scale"] == 1:
     full["shortcut"] = {0: "none", 1: "identity"}.get(full["shortcut_scale"], "scaling")
-  kept = {key: full[key] for key in map(_last, having("paper"))}
+  values = leaves(full, "model.")
+  rows = {key: row for key, row in SETTINGS.items() if key in values}
+  keys = {*having("paper"), *(key for key, row in rows.items() if row.belongs)}
   if full["name"] != _DEFAULTS["name"]:
-    kept["name"] = full["name"]  # a user's, which no paper has
-  sometimes = ((k, row.belongs) for k, row in SETTINGS.items() if k.startswith("model."))
-  return kept | {
-    _last(key): full[_last(key)]
-    for key, belongs in sometimes
-    if belongs and not belongs.idle(SETTINGS[belongs.to], full[_last(belongs.to)])
-  }
-
-
-def _last(key: str) -> str:
-  return key.removeprefix("model.")
+    keys.add("model.name")  # a user's, which no paper has
+  read = [key for key in rows if key in keys and not idle(rows[key], values)]
+  return {key.removeprefix("model."): values[key] for key in read}
 
 
 def find(model: Mapping[str, Any], data: str) -> list[Published]:
@@ -122,9 +116,7 @@ def _imagenet(source: str, test: str, errors: Mapping[int, Any], **model) -> lis
   return entries
 
 
-_SCALING: dict[str, Any] = {"shortcut": "scaling"}
 _EXCLUSIVE: dict[str, Any] = {"shortcut": "exclusive_gating"}
-_ONLY: dict[str, Any] = {"shortcut": "shortcut_gating"}
 _DEEP: dict[str, Any] = {"source": "[I] table 3", "unit": "bottleneck"}
 _PREACT = {"after_add": "full_preact"}
 _DEEP_PREACT = _DEEP | _PREACT | {"source": "[I] tables 3, 4"}
@@ -133,13 +125,13 @@ _BATCH_64 = {"remark": "batch 64", "source": "[I] table 4"}
 PUBLISHED: tuple[Published, ...] = (
   # Set 1: h(x), ResNet-110; a is the original, stands in set 2.
   _set1(FAIL, "b", fail=True, shortcut="none"),
-  _set1(FAIL, "b", fail=True, shortcut_scale=0.5, **_SCALING),
-  _set1(12.35, "b", shortcut_scale=0.5, residual_scale=0.5, **_SCALING),
+  _set1(FAIL, "b", fail=True, shortcut="scaling", shortcut_scale=0.5),
+  _set1(12.35, "b", shortcut="scaling", shortcut_scale=0.5, residual_scale=0.5),
   *(_set1(FAIL, "c", fail=True, gate_bias=float(bias), **_EXCLUSIVE) for bias in range(-5, 1)),
   _set1(8.70, "c", gate_bias=-6.0, **_EXCLUSIVE),
   _set1(9.81, "c", gate_bias=-7.0, **_EXCLUSIVE),
-  _set1(12.86, "d", gate_bias=0.0, **_ONLY),
-  _set1(6.91, "d", gate_bias=-6.0, **_ONLY),
+  _set1(12.86, "d", shortcut="shortcut_gating", gate_bias=0.0),
+  _set1(6.91, "d", shortcut="shortcut_gating", gate_bias=-6.0),
   _set1(12.22, "e", shortcut="conv"),
   _set1(FAIL, "f", fail=True, shortcut="dropout", dropout_rate=0.5),
   # Set 2: f and the order in F.

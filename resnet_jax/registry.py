@@ -10,6 +10,7 @@ fix their types. A run's config.json names the user's file that registered what 
 `config.parts`. This module imports nothing of JAX, so that config files stay cheap to read.
 """
 
+import dataclasses
 import hashlib
 import pathlib
 import re
@@ -35,6 +36,7 @@ class Part(NamedTuple):
   sha256: str = ""  # of the file, as it was when it registered this
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Registry(Mapping[str, Any]):
   """The parts that the setting `key` chooses among, by name; of use as a decorator.
 
@@ -46,15 +48,13 @@ class Registry(Mapping[str, Any]):
       after_add; None: the value is the name of the part itself.
   """
 
-  def __init__(
-    self,
-    kind: str,
-    key: str,
-    taken: tuple[str, ...] = (),
-    within: Callable[[str], Container[str]] | None = None,
-  ):
-    self.kind, self.key, self.taken, self.within = kind, key, taken, within
-    self.parts: dict[str, Part] = {}
+  kind: str
+  key: str
+  taken: tuple[str, ...] = ()
+  within: Callable[[str], Container[str]] | None = None
+  parts: dict[str, Part] = dataclasses.field(default_factory=dict, init=False)
+
+  def __post_init__(self):
     REGISTRIES.append(self)
 
   def __call__(self, name: str, **settings: Value) -> Callable[[Registered], Registered]:

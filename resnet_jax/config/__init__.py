@@ -20,7 +20,7 @@ from resnet_jax.config.parts import known as known
 from resnet_jax.config.setting import Setting
 from resnet_jax.config.settings import COMPUTED as COMPUTED
 from resnet_jax.config.settings import DROPS as DROPS
-from resnet_jax.config.settings import SETTINGS, having
+from resnet_jax.config.settings import SETTINGS, having, idle
 from resnet_jax.config.values import ABSENT, duration
 from resnet_jax.config.values import steps as steps
 from resnet_jax.errors import UserError
@@ -74,17 +74,11 @@ def unread(config: ml_collections.ConfigDict) -> set[str]:
   model's, but for the settings of other parts.
   """
   flat = leaves(config)
-  found = {key for key, setting in known().items() if key in flat and _idle(setting, flat)}
+  idle_keys = {key for key, setting in known().items() if key in flat and idle(setting, flat)}
   choosers = ("model.name", "model.shortcut")
   if all(flat[chooser] in SETTINGS[chooser].choices for chooser in choosers):
-    return found
-  return {key for key in found if not key.startswith("model.") or key not in SETTINGS}
-
-
-def _idle(setting: Setting, flat: Mapping[str, Any]) -> bool:
-  """Whether the values of other settings leave this one unread."""
-  belongs = setting.belongs
-  return belongs is not None and belongs.idle(SETTINGS[belongs.to], flat[belongs.to])
+    return idle_keys
+  return {key for key in idle_keys if not key.startswith("model.") or key not in SETTINGS}
 
 
 def reset(config: ml_collections.ConfigDict, keys: Iterable[str]) -> None:
@@ -101,12 +95,11 @@ def refuse_unread(config: ml_collections.ConfigDict) -> None:
   settings = known()
   for key in sorted(unread(config)):
     setting = settings[key]
-    assert setting.belongs
-    by, text = setting.belongs.to, setting.belongs.text
-    if text and config[key] not in (setting.default, *setting.harmless):
+    belongs = setting.belongs
+    if belongs and belongs.text and config[key] not in (setting.default, *setting.harmless):
       raise UserError(
-        f"config.{key}={config[key]!r} does nothing with config.{by}={config[by]!r}; it belongs to "
-        f"{text}; leave it at {setting.default!r}"
+        f"config.{key}={config[key]!r} does nothing with config.{belongs.to}="
+        f"{config[belongs.to]!r}; it belongs to {belongs.text}; leave it at {setting.default!r}"
       )
 
 
@@ -173,8 +166,8 @@ def check(config: ml_collections.ConfigDict) -> None:
   The settings of a registered part that is not chosen may be missing, as it may have been
   registered later than the config was made.
   """
-  settings, given = known(), leaves(config)
-  _check(settings, given)
+  given = leaves(config)
+  _check(known(), given)
   group_size, batch_size = given["model.norm.group_size"], given["data.batch_size"]
   if group_size and batch_size % group_size:
     raise UserError(
@@ -187,7 +180,7 @@ def _check(settings: Mapping[str, Setting], given: Mapping[str, Any]) -> None:
   for key in given.keys() - settings.keys():
     raise unknown_key(key)
   for key, setting in settings.items():
-    if key not in given and (key in SETTINGS or not _idle(setting, given)):
+    if key not in given and (key in SETTINGS or not idle(setting, given)):
       raise UserError(f"config.{key} is missing; its default is {setting.default!r}")
   for key, value in given.items():
     setting = settings[key]
@@ -213,12 +206,9 @@ def unknown_key(key: str) -> UserError:
   initials = {"".join(part[0] for part in last.split("_")): last for last in reversed(lasts)}
   last = key.rsplit(".", 1)[-1]
   last = initials.get(last, last)  # lr
-  near = (
-    [lasts[last]]
-    if last in lasts
-    else difflib.get_close_matches(key, there, n=1)
-    or [lasts[part] for part in difflib.get_close_matches(last, lasts, n=1)]
-  )
+  near = difflib.get_close_matches(key, there, n=1)
+  if last in lasts or not near:
+    near = [lasts[name] for name in difflib.get_close_matches(last, lasts, n=1)]
   hint = f"; did you mean config.{near[0]}?" if near else f"; known: {', '.join(there)}"
   return UserError(f"config.{key} is unknown{hint}")
 

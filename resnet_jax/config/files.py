@@ -28,9 +28,8 @@ _FILES = {
 
 def packaged() -> pathlib.Path:
   """The folder of the configs that come with the package."""
-  package = PACKAGE
-  in_wheel = package / NAME
-  return in_wheel if in_wheel.is_dir() else package.parent / NAME
+  in_wheel = PACKAGE / NAME
+  return in_wheel if in_wheel.is_dir() else PACKAGE.parent / NAME
 
 
 def find(path: str) -> pathlib.Path:
@@ -79,15 +78,15 @@ def _forget() -> dict[str, types.ModuleType]:
 
 def _import(path: pathlib.Path) -> None:
   """Imports `configs` for the file `path`, with the package's as a second place of its modules."""
-  own = [folder.parent for folder in path.resolve().parents if folder.name == NAME]
-  for folder in own:
+  parents = [folder.parent for folder in path.resolve().parents if folder.name == NAME]
+  for folder in parents:
     # What lies beside a user's configs can be imported too; beside a wheel's there are only our
     # modules, whose names (data, setup ...) would hide others.
     if folder != PACKAGE and str(folder) not in sys.path:
       sys.path.append(str(folder))
-  roots = [*map(str, own), "", *sys.path, str(packaged().parent)]  # "" is the current folder
-  found = (PathFinder.find_spec(NAME, [root]) for root in roots)
-  spec = next(filter(None, found), None)
+  roots = [*map(str, parents), "", *sys.path, str(packaged().parent)]  # "" is the current folder
+  specs = (PathFinder.find_spec(NAME, [root]) for root in roots)
+  spec = next(filter(None, specs), None)
   if spec is None:
     return
   module = importlib.util.module_from_spec(spec)
@@ -105,10 +104,10 @@ def call(spec: str, function: str) -> tuple[types.ModuleType, Any]:
     UserError: there is no such file, or it has no such function.
   """
   path, _, argument = spec.partition(":")
-  found = find(path)
-  _refuse_other_kind(found, spec, function)
-  with importable(found):
-    module = _executed(found)
+  file = find(path)
+  _refuse_other_kind(file, spec, function)
+  with importable(file):
+    module = _executed(file)
     if not hasattr(module, function):
       raise UserError(f"--config={spec!r}: {path!r} has no function {function}")
     get = getattr(module, function)

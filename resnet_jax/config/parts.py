@@ -25,7 +25,7 @@ def known() -> dict[str, Setting]:
   groups = {key.rpartition(".")[0] for key in SETTINGS}
   for place, name, part in _registered():
     group = f"{place.key.rpartition('.')[0]}.{name}"
-    label, chooses = place.label(name), functools.partial(_chooses, place, name)
+    label, chooses = place.label(name), functools.partial(place.chooses, name=name)
     about = part.value.__doc__ if callable(part.value) else None
     about = (about or "").strip().split("\n")[0]
     for key, default in part.settings.items():
@@ -42,10 +42,6 @@ def known() -> dict[str, Setting]:
         resume=SETTINGS[place.key].resume,
       )
   return found
-
-
-def _chooses(place: registry.Registry, name: str, value: str) -> bool:
-  return place.chooses(value, name)
 
 
 def free(of_a_sweep: bool = False) -> set[str]:

@@ -14,15 +14,6 @@ class Check(NamedTuple):
   holds: Callable[[float], bool]
 
 
-POSITIVE = Check("above 0", lambda value: value > 0)
-NOT_NEGATIVE = Check("0 or more", lambda value: value >= 0)
-COUNT = Check("1 or more", lambda value: value >= 1)
-SHARE = Check("at least 0 and below 1", lambda value: 0 <= value < 1)
-BELOW_ONE = Check("below 1", lambda value: value < 1)
-OUTPUT_STRIDE = Check("32, 16 or 8", lambda value: value in (32, 16, 8))
-SEED = Check("below 2**32", lambda value: value < 2**32)
-
-
 class Belongs(NamedTuple):
   """Under which values of another setting a setting is read.
 
@@ -52,7 +43,6 @@ class Setting:
 
   default: Any  # None: the data set's own value, or the machine's
   help: str
-  reader: str = ""  # the module of resnet_jax that reads it
   optional: type | None = None  # with a default of None: the type of other values
   duration: bool = False  # 100, "100", "100 steps", "8 epochs", "50000 examples", perhaps "50%"
   choices: tuple[str, ...] = ()  # the package's; registered parts come on top
@@ -69,3 +59,18 @@ class Setting:
       return (int, str)
     kind = self.optional or type(self.default)
     return (float, int) if kind is float else (kind,)
+
+
+def one_of(choices: tuple[str, ...], help: str, default: str = "", **more: Any) -> Setting:
+  """A setting that has names to choose from; the first is the default unless another is given."""
+  return Setting(default or choices[0], help, choices=choices, **more)
+
+
+def number(default: float | None, help: str, *checks: Check, **more: Any) -> Setting:
+  """A setting that is a number, within limits."""
+  return Setting(default, help, checks=checks, **more)
+
+
+def duration(default: str, help: str, **more: Any) -> Setting:
+  """A setting that is a length of training, in whatever unit."""
+  return Setting(default, help, duration=True, **more)

@@ -4,17 +4,18 @@ Whatever else is known of settings is derived from these rows: the config's tree
 nothing reads, a run's identity, `--help`. This module imports nothing of JAX.
 """
 
-from resnet_jax.config.setting import (
-  BELOW_ONE,
-  COUNT,
-  NOT_NEGATIVE,
-  OUTPUT_STRIDE,
-  POSITIVE,
-  SEED,
-  SHARE,
-  Belongs,
-  Setting,
-)
+from collections.abc import Mapping
+from typing import Any
+
+from resnet_jax.config.setting import Belongs, Check, Setting, duration, number, one_of
+
+POSITIVE = Check("above 0", lambda value: value > 0)
+NOT_NEGATIVE = Check("0 or more", lambda value: value >= 0)
+COUNT = Check("1 or more", lambda value: value >= 1)
+SHARE = Check("at least 0 and below 1", lambda value: 0 <= value < 1)
+BELOW_ONE = Check("below 1", lambda value: value < 1)
+OUTPUT_STRIDE = Check("32, 16 or 8", lambda value: value in (32, 16, 8))
+SEED = Check("below 2**32", lambda value: value < 2**32)
 
 # optim.drop_at of the recipes in configs/common.py.
 DROPS = {
@@ -54,341 +55,233 @@ _SHORTCUTS = (
 _ORDERS = ("original", "bn_after_add", "relu_before_add", "relu_only_preact", "full_preact")
 # fmt: on
 
+# The comments name the modules that read the rows below them.
 SETTINGS: dict[str, Setting] = {
-  "seed": Setting(
+  "seed": number(
     0,
     "Seed of the weights, the order of the examples, augmentation and dropout.",
-    "training.setup",
-    checks=(NOT_NEGATIVE, SEED),
+    NOT_NEGATIVE,
+    SEED,
   ),
-  # What the network is trained for.
-  "task.name": Setting(
-    "classification",
-    "Task: the package's, or one of your own.",
-    "tasks",
-    choices=("classification",),
-  ),
-  "task.loss": Setting(
-    "cross_entropy",
+  # What the network is trained for: tasks.
+  "task.name": one_of(("classification",), "Task: the package's, or one of your own."),
+  "task.loss": one_of(
+    ("cross_entropy",),
     "Loss: the package's, or one of your own.",
-    "tasks.classification",
-    choices=("cross_entropy",),
     belongs=Belongs("task.name", only=("classification",), text="task.name=classification"),
   ),
-  # The network.
-  "model.name": Setting(
-    "resnet",
-    "Network: the package's, or one of your own.",
-    "models",
-    choices=("resnet",),
-    roles=("weights",),
+  # The network. Of models, `units` reads the unit, gate_bias, residual, projection and stride_on,
+  # `shortcuts` what else belongs to the shortcut, `orders` after_add, `initializers` init, `layers`
+  # dtype and norm, and `resnet` the others.
+  "model.name": one_of(
+    ("resnet",), "Network: the package's, or one of your own.", roles=("weights",)
   ),
-  "model.family": Setting(
-    "cifar",
+  "model.family": one_of(
+    ("cifar", "imagenet"),
     "Stem and stages, as the papers have them for CIFAR or for ImageNet.",
-    "models.resnet",
-    choices=("cifar", "imagenet"),
     roles=("weights", "exported", "paper"),
   ),
-  "model.depth": Setting(
+  "model.depth": number(
     110,
     "Layers: convolutions along the main path, and the classifier.",
-    "models.resnet",
     roles=("weights", "exported", "paper", "depth"),
   ),
-  "model.unit": Setting(
-    "basic",
+  "model.unit": one_of(
+    ("basic", "bottleneck", "single"),
     "Convolutions of F: two 3x3, a bottleneck of three, or a single 3x3.",
-    "models.units",
-    choices=("basic", "bottleneck", "single"),
     roles=("weights", "exported", "paper", "depth", "word"),
   ),
-  "model.shortcut": Setting(
-    "identity",
-    "Shortcut h(x); see models/shortcuts.py.",
-    "models.shortcuts",
-    choices=_SHORTCUTS,
-    roles=("weights", "paper", "word"),
+  "model.shortcut": one_of(
+    _SHORTCUTS, "Shortcut h(x); see models/shortcuts.py.", roles=("weights", "paper", "word")
   ),
-  "model.shortcut_scale": Setting(
-    1.0, "Factor on the shortcut.", "models.shortcuts", belongs=_shortcut("scaling")
-  ),
-  "model.residual_scale": Setting(
-    1.0, "Factor on F.", "models.shortcuts", belongs=_shortcut("scaling")
-  ),
-  "model.gate_bias": Setting(
+  "model.shortcut_scale": number(1.0, "Factor on the shortcut.", belongs=_shortcut("scaling")),
+  "model.residual_scale": number(1.0, "Factor on F.", belongs=_shortcut("scaling")),
+  "model.gate_bias": number(
     -6.0,
     "Bias that the gate begins with.",
-    "models.units",
     belongs=_shortcut("exclusive_gating", "shortcut_gating"),
   ),
-  "model.dropout_rate": Setting(
-    0.5,
-    "Probability that dropout sets the shortcut to zero.",
-    "models.shortcuts",
-    checks=(SHARE,),
-    belongs=_shortcut("dropout"),
+  "model.dropout_rate": number(
+    0.5, "Probability that dropout sets the shortcut to zero.", SHARE, belongs=_shortcut("dropout")
   ),
-  "model.after_add": Setting(
-    "original",
+  "model.after_add": one_of(
+    _ORDERS,
     "Order of the layers in F, and f, which comes after the addition; see models/orders.py.",
-    "models.orders",
-    choices=_ORDERS,
     roles=("weights", "paper", "word"),
   ),
-  "model.residual": Setting(
-    "always",
+  "model.residual": one_of(
+    ("always",),
     "Whether F is computed: always, or as a part of your own decides.",
-    "models.units",
-    choices=("always",),
     roles=("weights",),
   ),
-  "model.projection": Setting(
-    "A",
+  "model.projection": one_of(
+    ("A", "B", "C"),
     "Shortcut where the shape changes: A pads with zeros, B is a 1x1 convolution, C is one in "
     "every unit.",
-    "models.units",
-    choices=("A", "B", "C"),
     belongs=Belongs("model.shortcut", never=("conv", "none")),
     roles=("weights", "exported", "depth", "word"),
   ),
-  "model.stride_on": Setting(
-    "1x1",
+  "model.stride_on": one_of(
+    ("1x1", "3x3"),
     "Convolution of a bottleneck that has the stride.",
-    "models.units",
-    choices=("1x1", "3x3"),
     belongs=_BOTTLENECK,
     roles=("weights", "exported", "depth"),
   ),
-  "model.output_stride": Setting(
+  "model.output_stride": number(
     32,
     "Stride of an ImageNet net's last map: 32, or 16 or 8 by dilation.",
-    "models.resnet",
-    checks=(OUTPUT_STRIDE,),
+    OUTPUT_STRIDE,
     roles=("exported", "lacking"),
   ),
-  "model.pool_padding": Setting(
-    "both",
+  "model.pool_padding": one_of(
+    ("both", "end"),
     "Padding of the ImageNet stem's pool: on both sides, or at the end as in Caffe.",
-    "models.resnet",
-    choices=("both", "end"),
     roles=("weights", "exported"),
   ),
-  "model.init": Setting(
-    "msra",
+  "model.init": one_of(
+    ("msra", "msra_fan_out", "xavier", "pytorch"),
     "Initialization of the kernels.",
-    "models.initializers",
-    choices=("msra", "msra_fan_out", "xavier", "pytorch"),
     roles=("training",),
   ),
-  "model.dtype": Setting(
-    "float32",
-    "Type of the computation; parameters are float32 at least.",
-    "models.layers",
-    choices=("float32", "bfloat16", "float64"),
+  "model.dtype": one_of(
+    ("float32", "bfloat16", "float64"), "Type of the computation; parameters are float32 at least."
   ),
-  "model.remat": Setting(
-    "norm",
+  "model.remat": one_of(
+    ("none", "norm", "unit"),
     "What the backward pass computes again instead of keeping it: nothing, BN and ReLU, or whole "
     "units.",
-    "models.resnet",
-    choices=("none", "norm", "unit"),
+    default="norm",
     resume="free",
   ),
-  "model.unroll": Setting(
-    1, "Units in one turn of a stage's loop.", "models.resnet", checks=(COUNT,), resume="free"
+  "model.unroll": number(1, "Units in one turn of a stage's loop.", COUNT, resume="free"),
+  "model.norm.decay": number(0.9, "Decay of BN's running statistics.", SHARE, roles=("training",)),
+  "model.norm.epsilon": number(
+    1e-5, "Number that BN adds to the variance.", POSITIVE, roles=("weights", "exported")
   ),
-  "model.norm.decay": Setting(
-    0.9, "Decay of BN's running statistics.", "models.layers", checks=(SHARE,), roles=("training",)
-  ),
-  "model.norm.epsilon": Setting(
-    1e-5,
-    "Number that BN adds to the variance.",
-    "models.layers",
-    checks=(POSITIVE,),
-    roles=("weights", "exported"),
-  ),
-  "model.norm.group_size": Setting(
+  "model.norm.group_size": number(
     0,
     "Examples that share BN's statistics; it divides the batch, and 0 is the whole batch.",
-    "models.layers",
-    checks=(NOT_NEGATIVE,),
+    NOT_NEGATIVE,
     roles=("training",),
   ),
-  "model.norm.frozen": Setting(
-    False, "Whether every BN stays as it is while the weights train.", "models.layers"
-  ),
-  # The data set, and how it is augmented.
+  "model.norm.frozen": Setting(False, "Whether every BN stays as it is while the weights train."),
+  # The data set: data, and of photographs data.photos; how it is augmented: data.augment.
   "data.name": Setting(
     "cifar10",
     "Data set: digits, folder or list (photographs on disk), one of your own, or a set of TFDS.",
-    "data",
     roles=("exported", "normalization"),
   ),
   "data.dir": Setting(
     "",
     "Folder of the photographs or the TFDS sets; of the latter TFDS_DATA_DIR if empty.",
-    "data",
     belongs=Belongs("data.name", never=("digits",), text="photographs and the sets of TFDS"),
     resume="sweep",
     roles=("host",),
   ),
   "data.train_split": Setting(
-    "train",
-    "Examples to train on, such as train[:90%].",
-    "data",
-    roles=("exported", "normalization"),
+    "train", "Examples to train on, such as train[:90%].", roles=("exported", "normalization")
   ),
-  "data.test_split": Setting("test", "Examples to test on.", "data", roles=("exported",)),
-  "data.batch_size": Setting(
-    128, "Examples in a batch, over all devices.", "training.setup", checks=(POSITIVE,)
-  ),
-  "data.pad": Setting(
+  "data.test_split": Setting("test", "Examples to test on.", roles=("exported",)),
+  "data.batch_size": number(128, "Examples in a batch, over all devices.", POSITIVE),
+  "data.pad": number(
     None,
     "Pixels of padding before the random crop; None: the data set's own.",
-    "data.augment",
+    NOT_NEGATIVE,
     optional=int,
-    checks=(NOT_NEGATIVE,),
   ),
   "data.flip": Setting(
-    None,
-    "Whether half of the images are mirrored; None: the data set's own.",
-    "data.augment",
-    optional=bool,
+    None, "Whether half of the images are mirrored; None: the data set's own.", optional=bool
   ),
-  "data.augmentation": Setting(
-    "standard",
-    "Crop and flip of normalized images, or an augmentation of your own.",
-    "data.augment",
-    choices=("standard",),
+  "data.augmentation": one_of(
+    ("standard",), "Crop and flip of normalized images, or an augmentation of your own."
   ),
   "data.normalize": Setting(
     "pixel_mean",
     f"Normalization: {', '.join(COMPUTED)}, imagenet, caffe, or the mean and the deviation of each "
     "channel, such as 0.49,0.48,0.45/0.25,0.24,0.26.",
-    "data.augment",
     roles=("exported", "normalization", "weights"),
   ),
-  "data.image_size": Setting(
+  "data.image_size": number(
     224,
     "Pixels of the crop of a photograph, on each side.",
-    "data.photos.pipeline",
-    checks=(POSITIVE,),
+    POSITIVE,
     roles=("exported", "photographs"),
   ),
-  "data.crop": Setting(
-    "scale_aspect",
+  "data.crop": one_of(
+    ("scale", "scale_aspect"),
     "Training crop of a photograph: of random scale, or of random scale and aspect.",
-    "data.photos.crops",
-    choices=("scale", "scale_aspect"),
+    default="scale_aspect",
     roles=("photographs",),
   ),
-  "data.color_jitter": Setting(
-    0.0,
-    "Greatest relative change of brightness, contrast and saturation.",
-    "data.augment",
-    checks=(NOT_NEGATIVE,),
+  "data.color_jitter": number(
+    0.0, "Greatest relative change of brightness, contrast and saturation.", NOT_NEGATIVE
   ),
-  "data.lighting": Setting(
-    0.0,
-    "Deviation of the PCA noise, as a share of the eigenvalues.",
-    "data.augment",
-    checks=(NOT_NEGATIVE,),
+  "data.lighting": number(
+    0.0, "Deviation of the PCA noise, as a share of the eigenvalues.", NOT_NEGATIVE
   ),
-  "data.workers": Setting(
+  "data.workers": number(
     None,
     "Processes that decode photographs; None: one per core.",
-    "data.photos.workers",
+    NOT_NEGATIVE,
     optional=int,
-    checks=(NOT_NEGATIVE,),
     resume="free",
     roles=("host", "photographs"),
   ),
-  # The optimizer and its schedule.
-  "optim.name": Setting(
-    "sgd",
-    "Optimizer: SGD with momentum in Caffe's form, or one of your own.",
-    "training.optim",
-    choices=("sgd",),
+  # The optimizer and its schedule: training.optim.
+  "optim.name": one_of(
+    ("sgd",), "Optimizer: SGD with momentum in Caffe's form, or one of your own."
   ),
-  "optim.learning_rate": Setting(
-    0.1, "Learning rate after the warm-up.", "training.optim", checks=(POSITIVE,), resume="free"
-  ),
-  "optim.momentum": Setting(
-    0.9, "Decay of the velocity.", "training.optim", checks=(NOT_NEGATIVE, BELOW_ONE)
-  ),
+  "optim.learning_rate": number(0.1, "Learning rate after the warm-up.", POSITIVE, resume="free"),
+  "optim.momentum": number(0.9, "Decay of the velocity.", NOT_NEGATIVE, BELOW_ONE),
   "optim.nesterov": Setting(
     False,
     "Whether the momentum is Nesterov's.",
-    "training.optim",
     belongs=Belongs("optim.momentum", never=(0,), text="an optim.momentum above 0"),
   ),
-  "optim.weight_decay": Setting(
-    1e-4,
-    "Weight decay, of every parameter as in the papers.",
-    "training.optim",
-    checks=(NOT_NEGATIVE,),
+  "optim.weight_decay": number(
+    1e-4, "Weight decay, of every parameter as in the papers.", NOT_NEGATIVE
   ),
-  "optim.schedule": Setting(
-    "step",
-    "Learning rate over the run.",
-    "training.optim",
-    choices=("step", "cosine", "constant"),
-    resume="free",
+  "optim.schedule": one_of(
+    ("step", "cosine", "constant"), "Learning rate over the run.", resume="free"
   ),
   "optim.drop_at": Setting(
     "50%, 75%",
     "Durations after which the rate drops.",
-    "training.optim",
     belongs=_STEP,
     harmless=tuple(DROPS.values()),
     resume="free",
   ),
-  "optim.drop_factor": Setting(
-    0.1,
-    "Factor on the rate at each drop.",
-    "training.optim",
-    checks=(NOT_NEGATIVE,),
-    belongs=_STEP,
-    resume="free",
+  "optim.drop_factor": number(
+    0.1, "Factor on the rate at each drop.", NOT_NEGATIVE, belongs=_STEP, resume="free"
   ),
-  "optim.warmup": Setting(
-    "0 steps", "Duration of the warm-up.", "training.optim", duration=True, resume="free"
-  ),
-  "optim.warmup_learning_rate": Setting(
+  "optim.warmup": duration("0 steps", "Duration of the warm-up.", resume="free"),
+  "optim.warmup_learning_rate": number(
     0.01,
     "Learning rate during the warm-up ([R] 4.2), or that it begins with.",
-    "training.optim",
-    checks=(NOT_NEGATIVE,),
+    NOT_NEGATIVE,
     belongs=_WARMUP,
     resume="free",
   ),
-  "optim.warmup_schedule": Setting(
-    "constant",
-    "Learning rate over the warm-up.",
-    "training.optim",
-    choices=("constant", "linear"),
-    belongs=_WARMUP,
+  "optim.warmup_schedule": one_of(
+    ("constant", "linear"), "Learning rate over the warm-up.", belongs=_WARMUP
   ),
-  # Length of the run, and intervals.
-  "train.steps": Setting(
-    "64000 steps", "Length of the run.", "training.setup", duration=True, resume="free"
-  ),
-  "train.log_every": Setting(
-    "100 steps", "Interval of the rows of training metrics.", "training.setup", duration=True
-  ),
-  "train.eval_every": Setting(
-    "1000 steps", "Interval of the evaluations.", "training.setup", duration=True, resume="free"
-  ),
-  "train.checkpoint_every": Setting(
-    "1000 steps", "Interval of the checkpoints.", "training.setup", duration=True, resume="sweep"
-  ),
-  # Beginning with trained weights.
+  # Length of the run, and intervals: training.setup, which reads the seed and batch_size as well.
+  "train.steps": duration("64000 steps", "Length of the run.", resume="free"),
+  "train.log_every": duration("100 steps", "Interval of the rows of training metrics."),
+  "train.eval_every": duration("1000 steps", "Interval of the evaluations.", resume="free"),
+  "train.checkpoint_every": duration("1000 steps", "Interval of the checkpoints.", resume="sweep"),
+  # Beginning with trained weights: training.finetune; what is frozen: training.setup.
   "finetune.weights": Setting(
-    "", "Run's folder or weights file to begin with; empty: from scratch.", "training.finetune"
+    "", "Run's folder or weights file to begin with; empty: from scratch."
   ),
-  "finetune.frozen": Setting("", "Parts that do not train, such as stem,stage1.", "training.setup"),
+  "finetune.frozen": Setting("", "Parts that do not train, such as stem,stage1."),
 }
+
+
+def idle(setting: Setting, values: Mapping[str, Any]) -> bool:
+  """Whether the values of other settings leave this one unread."""
+  belongs = setting.belongs
+  return belongs is not None and belongs.idle(SETTINGS[belongs.to], values[belongs.to])
 
 
 def having(role: str) -> tuple[str, ...]:

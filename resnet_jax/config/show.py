@@ -7,7 +7,6 @@ import ml_collections
 
 from resnet_jax.config import known, leaves, unread
 from resnet_jax.config.parts import choices
-from resnet_jax.config.setting import Setting
 from resnet_jax.config.settings import SETTINGS
 
 WIDTH = 80  # columns, as those of the flags above them
@@ -15,19 +14,14 @@ WIDTH = 80  # columns, as those of the flags above them
 
 def as_help() -> str:
   """Every setting with its help and its default, in the form in which absl lists flags."""
-  return "\n".join(_flag(key, setting) for key, setting in known().items())
-
-
-def _flag(key: str, setting: Setting) -> str:
-  names = choices(key) if key in SETTINGS else ()
-  form = f"<{'|'.join(names)}>: " if names else ""
-  return "\n".join([*_wrap(f"--config.{key}: {form}{setting.help}"), *_wrap(_default(setting), 4)])
-
-
-def _default(setting: Setting) -> str:
-  belongs = setting.belongs
-  reader = f"; belongs to {belongs.text}" if belongs and belongs.text else ""
-  return f"(default: {setting.default!r}{reader})"
+  lines = []
+  for key, setting in known().items():
+    names, belongs = choices(key) if key in SETTINGS else (), setting.belongs
+    form = f"<{'|'.join(names)}>: " if names else ""
+    reader = f"; belongs to {belongs.text}" if belongs and belongs.text else ""
+    lines += _wrap(f"--config.{key}: {form}{setting.help}")
+    lines += _wrap(f"(default: {setting.default!r}{reader})", 4)
+  return "\n".join(lines)
 
 
 def to_json(config: ml_collections.ConfigDict) -> dict[str, dict[str, Any]]:
@@ -52,8 +46,8 @@ def to_text(config: ml_collections.ConfigDict) -> str:
     remarks = [] if about["read"] else ["not read"]
     if about["value"] != about["default"]:
       remarks.append(f"default: {about['default']!r}")
-    lines += [f"{key} = {about['value']!r}" + f"  ({'; '.join(remarks)})" * bool(remarks)]
-    lines += _wrap(about["help"], 4)
+    remark = f"  ({'; '.join(remarks)})" if remarks else ""
+    lines += [f"{key} = {about['value']!r}{remark}", *_wrap(about["help"], 4)]
   return "\n".join(lines)
 
 

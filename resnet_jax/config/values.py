@@ -11,13 +11,8 @@ _OPTIMIZER = (
   "config.optim.adamw.b1"
 )
 # What there is no setting for, though other codebases have one; without its group of any group.
-ABSENT = {
-  "beta1": _OPTIMIZER,
-  "beta2": _OPTIMIZER,
-  "epochs": "the length of a run is config.train.steps, as '8 epochs'",
-  "optim.type": _OPTIMIZER,
-  "optimizer": _OPTIMIZER,
-}
+ABSENT = dict.fromkeys(("beta1", "beta2", "optim.type", "optimizer"), _OPTIMIZER)
+ABSENT["epochs"] = "the length of a run is config.train.steps, as '8 epochs'"
 TELL = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 

@@ -10,7 +10,7 @@ from flax import linen as nn
 from resnet_jax import errors
 from resnet_jax.config import leaves
 from resnet_jax.config.setting import Setting
-from resnet_jax.config.settings import SETTINGS
+from resnet_jax.config.settings import SETTINGS, idle
 from resnet_jax.errors import UserError
 from resnet_jax.models import layers, orders, resnet
 from resnet_jax.models.heads import Classifier, Map
@@ -39,20 +39,18 @@ __all__ = [
 # Functions of `config.model`, the head and the frozen parts; they return a module that has the
 # attributes of a `ResNet` and is applied as one.
 MODELS = Registry("model", "model.name")
-_TABLES = {
-  "model.name": MODELS,
-  "model.unit": UNITS,
-  "model.shortcut": SHORTCUTS,
-  "model.after_add": AFTER_ADD,
-  "model.residual": RESIDUALS,
-}
+_TABLES = {table.key: table for table in (MODELS, UNITS, SHORTCUTS, AFTER_ADD, RESIDUALS)}
 
 
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises a UserError for a `config.model` that names no network."""
-  values = {f"model.{key}": value for key, value in leaves(config).items()}
-  rows = {key: SETTINGS[key] for key in SETTINGS if key in values}
-  _check_names(rows, values)
+  values = leaves(config, "model.")
+  rows = {key: row for key, row in SETTINGS.items() if key in values}
+  for key, row in rows.items():
+    if key in _TABLES:
+      _TABLES[key].find(values[key])
+    elif row.choices and values[key] not in row.choices:
+      raise errors.unknown(key, values[key], row.choices)
   if config.name == "resnet":
     _check_shortcut(rows, values)
   for key, row in rows.items():
@@ -65,27 +63,16 @@ def check(config: ml_collections.ConfigDict) -> None:
     resnet.units_per_stage(config)
 
 
-def _check_names(rows: Mapping[str, Setting], values: Mapping[str, Any]) -> None:
-  for key, row in rows.items():
-    if key in _TABLES:
-      _TABLES[key].find(values[key])
-    elif row.choices and values[key] not in row.choices:
-      raise errors.unknown(key, values[key], row.choices)
-
-
 def _check_shortcut(rows: Mapping[str, Setting], values: Mapping[str, Any]) -> None:
   shortcut = values["model.shortcut"]
   for key, row in rows.items():
-    belongs = row.belongs
+    belongs = row.belongs if values[key] != row.default and idle(row, values) else None
     if belongs and belongs.to == "model.shortcut" and belongs.text:
-      idle = belongs.idle(SETTINGS[belongs.to], shortcut)
-      if idle and values[key] != row.default:
-        raise UserError(
-          f"{key}={values[key]} does nothing with shortcut={shortcut}; it belongs to {belongs.text}"
-        )
-  if (
-    shortcut == "scaling" and values["model.shortcut_scale"] == values["model.residual_scale"] == 1
-  ):
+      raise UserError(
+        f"{key}={values[key]} does nothing with shortcut={shortcut}; it belongs to {belongs.text}"
+      )
+  scales = values["model.shortcut_scale"], values["model.residual_scale"]
+  if shortcut == "scaling" and scales == (1, 1):
     raise UserError(
       "model.shortcut=scaling with model.shortcut_scale=1 and model.residual_scale=1 is the "
       "identity; set one of them, such as shortcut_scale=0.5"

@@ -6,7 +6,7 @@ kernel // 2 zeros on both sides, as Caffe and Torch do; "SAME" would pad one sid
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,14 @@ NHWC = ("NHWC", "HWIO", "NHWC")
 BN = r"(?:.*[/_])?bn\d*"  # the path of a BN, the names of modules joined by slashes
 KEPT = "kept"  # names what the derivative should not compute again under model.remat=norm
 Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]  # zeros before and behind, of the rows and of the columns
+
+
+class Geometry(NamedTuple):
+  """How a kernel moves over the rows and the columns of a map."""
+
+  strides: tuple[int, ...]
+  padding: tuple[Pair, ...]  # zeros before and behind
+  dilation: tuple[int, ...]  # positions from one weight of the kernel to the next
 
 
 def convolution(
@@ -57,24 +64,19 @@ def _for_cpu(
   rewrite other layouts into it: there the two gradients JAX derives run up to 60 times slower.
   Groups, other layouts, dilated inputs and the like are left to the library.
   """
-
-  def library() -> jax.Array:
-    return lax.conv_general_dilated(
-      x, kernel, strides, padding, rhs_dilation=rhs_dilation, **options
-    )
-
-  if not _is_plain(x.shape, kernel.shape, **options):
-    return library()
-  dilation = tuple(rhs_dilation or (1, 1))
-  window = _window(kernel.shape, dilation)
-  if isinstance(padding, str):
-    padding = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
-  edges = tuple((low, high) for low, high in padding)
-  if kernel.shape[:2] == (1, 1) and edges == ((0, 0), (0, 0)):
-    return product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
-  if any(size + sum(edge) < k for size, edge, k in zip(x.shape[1:3], edges, window, strict=True)):
-    return library()  # of no positions, which has no gradients to write
-  return canonical(x, kernel, strides=tuple(strides), padding=edges, dilation=dilation)
+  if _is_plain(x.shape, kernel.shape, **options):
+    dilation = tuple(rhs_dilation or (1, 1))
+    window = _window(kernel.shape, dilation)
+    if isinstance(padding, str):
+      padding = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
+    edges = tuple((low, high) for low, high in padding)
+    if kernel.shape[:2] == (1, 1) and edges == ((0, 0), (0, 0)):
+      return product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+    sizes = zip(x.shape[1:3], edges, window, strict=True)
+    if all(size + sum(edge) >= reach for size, edge, reach in sizes):
+      return canonical(x, kernel, at=Geometry(tuple(strides), edges, dilation))
+    # A convolution of no positions has no gradients to write.
+  return lax.conv_general_dilated(x, kernel, strides, padding, rhs_dilation=rhs_dilation, **options)
 
 
 def _is_plain(
@@ -93,12 +95,9 @@ def _is_plain(
   return is_nhwc and all(value is None for value in others.values())
 
 
-def _window(kernel_shape: Sequence[int], dilation: Sequence[int]) -> Pair:
+def _window(kernel_shape: Sequence[int], dilation: Sequence[int]) -> list[int]:
   """The rows and columns that a dilated kernel reaches over."""
-  rows, columns = (
-    (size - 1) * step + 1 for size, step in zip(kernel_shape[:2], dilation, strict=True)
-  )
-  return rows, columns
+  return [(size - 1) * step + 1 for size, step in zip(kernel_shape[:2], dilation, strict=True)]
 
 
 def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -123,68 +122,50 @@ def _product_dw(x: jax.Array, _: Sequence[int], dy: jax.Array) -> jax.Array:
   return turned.T
 
 
-def _canonical(
-  x: jax.Array, kernel: jax.Array, *, strides: Pair, padding: Padding, dilation: Pair
-) -> jax.Array:
+def _canonical(x: jax.Array, kernel: jax.Array, *, at: Geometry) -> jax.Array:
   """If the map is smaller than the kernel, XLA swaps their roles and leaves the fast form; with
   the padding behind a barrier it cannot.
   """
-  edges: str | Padding = padding
+  edges: str | tuple[Pair, ...] = at.padding
   if any(size < k for size, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)):
-    around = [(low, high, 0) for low, high in ((0, 0), *padding, (0, 0))]
+    around = [(low, high, 0) for low, high in ((0, 0), *at.padding, (0, 0))]
     x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), around))
     edges = "VALID"
   return lax.conv_general_dilated(
-    x, kernel, strides, edges, rhs_dilation=dilation, dimension_numbers=NHWC
+    x, kernel, at.strides, edges, rhs_dilation=at.dilation, dimension_numbers=NHWC
   )
 
 
 def _canonical_dx(
-  shape: Sequence[int],
-  kernel: jax.Array,
-  dy: jax.Array,
-  *,
-  strides: Pair,
-  padding: Padding,
-  dilation: Pair,
+  shape: Sequence[int], kernel: jax.Array, dy: jax.Array, *, at: Geometry
 ) -> jax.Array:
   """Zeros between the rows of dy, around it, and by the flipped kernel, channels swapped."""
   flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-  window = _window(kernel.shape, dilation)
+  window = _window(kernel.shape, at.dilation)
   outside = tuple(
-    (k - 1 - low, k - 1 - high) for k, (low, high) in zip(window, padding, strict=True)
+    (k - 1 - low, k - 1 - high) for k, (low, high) in zip(window, at.padding, strict=True)
   )
-  dy = _spread(dy, shape, window, strides, padding)
-  return canonical(dy, flipped, strides=(1, 1), padding=outside, dilation=dilation)
+  dy = _spread(dy, shape, window, at)
+  return canonical(dy, flipped, at=Geometry((1, 1), outside, at.dilation))
 
 
-def _canonical_dw(
-  x: jax.Array,
-  shape: Sequence[int],
-  dy: jax.Array,
-  *,
-  strides: Pair,
-  padding: Padding,
-  dilation: Pair,
-) -> jax.Array:
+def _canonical_dw(x: jax.Array, shape: Sequence[int], dy: jax.Array, *, at: Geometry) -> jax.Array:
   """x as [C, H, W, N] by dy as [H, W, N, O], zeros between its rows; the weights of a dilated
   kernel lie `dilation` positions apart.
   """
-  dy = _spread(dy, x.shape, _window(shape, dilation), strides, padding)
+  dy = _spread(dy, x.shape, _window(shape, at.dilation), at)
   x, dy = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
-  return canonical(x, dy, strides=dilation, padding=padding, dilation=(1, 1)).transpose(1, 2, 0, 3)
+  return canonical(x, dy, at=Geometry(at.dilation, at.padding, (1, 1))).transpose(1, 2, 0, 3)
 
 
-def _spread(
-  dy: jax.Array, shape: Sequence[int], window: Pair, strides: Pair, padding: Padding
-) -> jax.Array:
+def _spread(dy: jax.Array, shape: Sequence[int], window: Sequence[int], at: Geometry) -> jax.Array:
   """Undoes the stride: puts the zeros back, also where the last window stopped short of the edge.
 
   `shape` is that of x.
   """
   edges = []
-  for axis, stride in enumerate(strides):
-    full = shape[1 + axis] + sum(padding[axis]) - window[axis] + 1
+  for axis, stride in enumerate(at.strides):
+    full = shape[1 + axis] + sum(at.padding[axis]) - window[axis] + 1
     reached = (dy.shape[1 + axis] - 1) * stride + 1
     edges.append((0, full - reached, stride - 1))
   return lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *edges, (0, 0, 0)])

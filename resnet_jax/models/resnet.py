@@ -18,7 +18,6 @@ from resnet_jax.models.units import UNITS, ResidualUnit
 # The widths of the stages: the map is halved and the filters doubled from one to the next.
 WIDTHS = {"cifar": (16, 32, 64), "imagenet": (64, 128, 256, 512)}
 STEM_STRIDE = {"cifar": 1, "imagenet": 4}
-OUTPUT_STRIDES = (32, 16, 8)  # of the last map of an ImageNet net
 IMAGENET_STAGES = {
   "basic": {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)},
   "bottleneck": {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)},
@@ -50,22 +49,17 @@ def units_per_stage(config: Any) -> tuple[int, ...]:
     if n >= 1 and not rest:
       return (n, n, n)
     near = [2 + a_stage * k for k in (n, n + 1) if k >= 1] or [2 + a_stage]
-    raise UserError(
-      f"model.depth={config.depth} does not fit {config.unit} units, whose depths are "
-      f"{a_stage}n+2; the nearest: {' and '.join(map(str, near))}"
-    )
-  nets = IMAGENET_STAGES.get(config.unit, {})
-  if config.depth in nets:
-    return nets[config.depth]
-  if not nets:
-    raise UserError(f"model.unit={config.unit!r} has no imagenet nets; basic and bottleneck have")
-  depths = sorted(nets)
-  at = bisect.bisect(depths, config.depth)
-  near = depths[max(at - 1, 0) : at + 1]
-  raise UserError(
-    f"model.depth={config.depth} is no imagenet net of {config.unit} units; the nearest: "
-    f"{' and '.join(map(str, near))}"
-  )
+    why = f"does not fit {config.unit} units, whose depths are {a_stage}n+2"
+  else:
+    nets = IMAGENET_STAGES.get(config.unit, {})
+    if config.depth in nets:
+      return nets[config.depth]
+    if not nets:
+      raise UserError(f"model.unit={config.unit!r} has no imagenet nets; basic and bottleneck have")
+    at = bisect.bisect([*nets], config.depth)
+    near = [*nets][max(at - 1, 0) : at + 1]
+    why = f"is no imagenet net of {config.unit} units"
+  raise UserError(f"model.depth={config.depth} {why}; the nearest: {' and '.join(map(str, near))}")
 
 
 class ResNet(nn.Module):

@@ -52,13 +52,9 @@ class PerExample:
 
   def gather(self) -> dict[str, np.ndarray]:
     """See `Collector`."""
-    seen = processes.gather(self._seen)
-    whose = seen.argmax(0)
-    rows = {}
-    for name, values in self._rows.items():
-      of_all = processes.gather(values)
-      rows[name] = of_all[whose, np.arange(self._examples)]
-    return rows
+    process = processes.gather(self._seen).argmax(0)  # that has seen the example
+    place = process, np.arange(self._examples)
+    return {name: processes.gather(values)[place] for name, values in self._rows.items()}
 
 
 class Summed:

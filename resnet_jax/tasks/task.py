@@ -81,19 +81,17 @@ class Task:
     Targets stay as they are: a task whose targets have places in the image moves them here.
     """
     data = self.config.data
-    color_key, place_key = (
-      jax.random.split(key) if data.color_jitter or data.lighting else (key, key)
-    )
+    colored = data.color_jitter or data.lighting
+    color_key, place_key = jax.random.split(key) if colored else (key, key)
     images = jnp.asarray(batch.images, self.dtype) / 255
     images = augment.color(color_key, images, data.color_jitter, data.lighting)
-    images = augment.center(images, batch.normalization.mean, batch.normalization.scale)
+    images = augment.center(images, *batch.normalization)
     images = augment.AUGMENTATIONS[data.augmentation](place_key, images, data)
     return batch.replace(images=images)
 
   def normalize(self, batch: Batch) -> Batch:
     """The batch as the network is tested on it."""
-    constants = batch.normalization
-    images = augment.normalize(batch.images, constants.mean, constants.scale, self.dtype)
+    images = augment.normalize(batch.images, *batch.normalization, self.dtype)
     return batch.replace(images=images)
 
   def loss(self, outputs: Any, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
