@@ -9,7 +9,7 @@ import os
 import pathlib
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
