@@ -3,7 +3,7 @@
 import pathlib
 
 from resnet_jax.config import parts
-from resnet_jax.config.settings import SETTINGS
+from resnet_jax.config.settings import SETTINGS, reader
 
 project = "resnet_jax"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -31,14 +31,15 @@ def settings_page() -> str:
     top = key.partition(".")[0]
     if top != group:
       group = top
-      lines += ["", f"## {top}", "", "| setting | default | what it is |", "|---|---|---|"]
+      lines += ["", f"## {top}", ""]
+      lines += ["| setting | default | what it is | read by |", "|---|---|---|---|"]
     names = ", ".join(f"`{name}`" for name in parts.choices(key))
     text = setting.help.replace("|", "\\|") + (f" One of {names}." if names else "")
     if setting.belongs and setting.belongs.text:
       text += f" Belongs to {setting.belongs.text}."
     if setting.resume != "fixed":
       text += " *free*"
-    lines.append(f"| `{key}` | `{setting.default!r}` | {text} |")
+    lines.append(f"| `{key}` | `{setting.default!r}` | {text} | `{reader(key)}` |")
   return "\n".join(lines) + "\n"
 
 

@@ -55,7 +55,6 @@ _SHORTCUTS = (
 _ORDERS = ("original", "bn_after_add", "relu_before_add", "relu_only_preact", "full_preact")
 # fmt: on
 
-# The comments name the modules that read the rows below them.
 SETTINGS: dict[str, Setting] = {
   "seed": number(
     0,
@@ -63,16 +62,14 @@ SETTINGS: dict[str, Setting] = {
     NOT_NEGATIVE,
     SEED,
   ),
-  # What the network is trained for: tasks.
+  # What the network is trained for.
   "task.name": one_of(("classification",), "Task: the package's, or one of your own."),
   "task.loss": one_of(
     ("cross_entropy",),
     "Loss: the package's, or one of your own.",
     belongs=Belongs("task.name", only=("classification",), text="task.name=classification"),
   ),
-  # The network. Of models, `units` reads the unit, gate_bias, residual, projection and stride_on,
-  # `shortcuts` what else belongs to the shortcut, `orders` after_add, `initializers` init, `layers`
-  # dtype and norm, and `resnet` the others.
+  # The network.
   "model.name": one_of(
     ("resnet",), "Network: the package's, or one of your own.", roles=("weights",)
   ),
@@ -165,7 +162,7 @@ SETTINGS: dict[str, Setting] = {
     roles=("training",),
   ),
   "model.norm.frozen": Setting(False, "Whether every BN stays as it is while the weights train."),
-  # The data set: data, and of photographs data.photos; how it is augmented: data.augment.
+  # The data set, and how it is augmented.
   "data.name": Setting(
     "cifar10",
     "Data set: digits, folder or list (photographs on disk), one of your own, or a set of TFDS.",
@@ -227,7 +224,7 @@ SETTINGS: dict[str, Setting] = {
     resume="free",
     roles=("host", "photographs"),
   ),
-  # The optimizer and its schedule: training.optim.
+  # The optimizer and its schedule.
   "optim.name": one_of(
     ("sgd",), "Optimizer: SGD with momentum in Caffe's form, or one of your own."
   ),
@@ -265,17 +262,43 @@ SETTINGS: dict[str, Setting] = {
   "optim.warmup_schedule": one_of(
     ("constant", "linear"), "Learning rate over the warm-up.", belongs=_WARMUP
   ),
-  # Length of the run, and intervals: training.setup, which reads the seed and batch_size as well.
+  # Length of the run, and intervals.
   "train.steps": duration("64000 steps", "Length of the run.", resume="free"),
   "train.log_every": duration("100 steps", "Interval of the rows of training metrics."),
   "train.eval_every": duration("1000 steps", "Interval of the evaluations.", resume="free"),
   "train.checkpoint_every": duration("1000 steps", "Interval of the checkpoints.", resume="sweep"),
-  # Beginning with trained weights: training.finetune; what is frozen: training.setup.
+  # Beginning with trained weights.
   "finetune.weights": Setting(
     "", "Run's folder or weights file to begin with; empty: from scratch."
   ),
   "finetune.frozen": Setting("", "Parts that do not train, such as stem,stage1."),
 }
+
+# The modules that read the settings whose keys begin so; the longest that fits counts.
+# fmt: off
+READERS = {
+  "seed": "training.setup", "task.": "tasks", "task.loss": "tasks.classification",
+  "model.": "models.resnet", "model.unit": "models.units", "model.gate_bias": "models.units",
+  "model.residual": "models.units", "model.residual_scale": "models.shortcuts",
+  "model.projection": "models.units", "model.stride_on": "models.units",
+  "model.shortcut": "models.shortcuts", "model.dropout_rate": "models.shortcuts",
+  "model.after_add": "models.orders", "model.init": "models.initializers",
+  "model.dtype": "models.layers", "model.norm.": "models.layers",
+  "data.": "data", "data.train_split": "data.arrays", "data.test_split": "data.arrays",
+  "data.batch_size": "training.setup", "data.pad": "data.augment",
+  "data.flip": "data.augment", "data.augmentation": "data.augment",
+  "data.normalize": "data.augment", "data.color_jitter": "data.augment",
+  "data.lighting": "data.augment", "data.image_size": "data.photos.pipeline",
+  "data.crop": "data.photos.pipeline", "data.workers": "data.photos.pipeline",
+  "optim.": "training.optim", "train.": "training.setup",
+  "finetune.": "training.finetune", "finetune.frozen": "training.setup",
+}
+# fmt: on
+
+
+def reader(key: str) -> str:
+  """The module that reads a setting of the table, such as "models.units"."""
+  return READERS[max((start for start in READERS if key.startswith(start)), key=len)]
 
 
 def idle(setting: Setting, values: Mapping[str, Any]) -> bool:

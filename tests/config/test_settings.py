@@ -1,6 +1,8 @@
 """The table of settings: that it fits the code that reads them, and what is derived from it."""
 
+import importlib.util
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import pytest
 from resnet_jax import config as config_lib
 from resnet_jax import data, models
 from resnet_jax.config import default_config
-from resnet_jax.config.settings import COMPUTED, SETTINGS, having
+from resnet_jax.config.settings import COMPUTED, SETTINGS, having, reader
 from resnet_jax.data import augment
 from resnet_jax.data.arrays import DATASETS
 from resnet_jax.errors import UserError
@@ -40,6 +42,12 @@ def test_the_choices_are_the_names_in_the_code(key):
 def test_other_names_are_those_in_the_code():
   assert set(DATASETS) == {"digits"}
   assert (*COMPUTED, "imagenet", "caffe") == augment.KINDS
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_its_reader_names_it(key):
+  spec = importlib.util.find_spec(f"resnet_jax.{reader(key)}")
+  assert key.rpartition(".")[2] in pathlib.Path(spec.origin).read_text()
 
 
 @pytest.mark.parametrize("key", SETTINGS)
