@@ -38,7 +38,7 @@ _JOBS = flags.DEFINE_integer(
 )
 _SEEDS = flags.DEFINE_integer("seeds", None, "Seeds of each row; by default the file's.", 1)
 _GROUPS = flags.DEFINE_multi_string(
-  "group", [], "PlannedRun and show only this group of rows, as ResNet-110; may be given again."
+  "group", [], "Run and show only this group of rows, as ResNet-110; may be given again."
 )
 _LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Where the runs go.")
 _SLURM = flags.DEFINE_string(
