@@ -13,10 +13,9 @@ read as plain nets, whose results differ.
 """
 
 import pathlib
-import sys
 from typing import Any
 
-from absl import flags, logging
+from absl import flags
 
 from resnet_jax import cli, convert
 from resnet_jax import config as config_lib
@@ -73,20 +72,16 @@ def check(rest: list[str]) -> None:
 
 def main(_: list[str]) -> None:
   """Imports or exports, and prints what became of each tensor."""
-  logging.set_verbosity(logging.WARNING)
   cli.announce(f"importing JAX and reading {_WEIGHTS.value or _WORKDIR.value}")
   compilation.set_up()
   path = pathlib.Path(str(_WORKDIR.value))
   from resnet_jax.convert import transfer
 
-  try:
-    if _WEIGHTS.value:
-      options = {"padding": _PADDING.value, "ema": _EMA.value, "normalize": _NORMALIZE.value}
-      transfer.bring(pathlib.Path(_WEIGHTS.value), path, _given(), **options)
-    else:
-      transfer.take(path, pathlib.Path(str(_OUT.value)), _CHECKPOINT.value)
-  except (UserError, OSError) as error:
-    sys.exit(f"error: {error}")
+  if _WEIGHTS.value:
+    options = {"padding": _PADDING.value, "ema": _EMA.value, "normalize": _NORMALIZE.value}
+    transfer.bring(pathlib.Path(_WEIGHTS.value), path, _given(), **options)
+  else:
+    transfer.take(path, pathlib.Path(str(_OUT.value)), _CHECKPOINT.value)
 
 
 def _given() -> Any:

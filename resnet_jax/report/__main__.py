@@ -11,7 +11,6 @@ codes: 0 done, 1 bad input.
 
 import os
 import pathlib
-import sys
 
 from absl import flags
 
@@ -41,15 +40,11 @@ def main(argv: list[str]) -> None:
   from resnet_jax.report.make import make
 
   named = [*_WORKDIRS.value, *argv[1:]]
-  try:
-    found = folders.find(named)
-    first = pathlib.Path(os.path.expanduser(named[0]))
-    home = first if first.is_dir() else found[0]  # of a pattern, its first sweep
-    out = pathlib.Path(os.path.expanduser(_OUT.value or home / "report"))
-    page = make(found, _GROUPS.value, out)
-  except (UserError, OSError) as error:
-    sys.exit(f"error: {error}")
-  print(f"the report is in {page}")
+  found = folders.find(named)
+  first = pathlib.Path(os.path.expanduser(named[0]))
+  home = first if first.is_dir() else found[0]  # of a pattern, its first sweep
+  out = pathlib.Path(os.path.expanduser(_OUT.value or home / "report"))
+  print(f"the report is in {make(found, _GROUPS.value, out)}")
 
 
 if __name__ == "__main__":

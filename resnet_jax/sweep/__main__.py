@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import flags, logging
+from absl import flags
 
 from resnet_jax import cli
 from resnet_jax.config import files, paths
@@ -72,14 +72,7 @@ def parse(argv: list[str]) -> list[str]:
 
 def main(argv: list[str]) -> None:
   """Runs the sweep that the flags ask for."""
-  logging.set_verbosity(logging.WARNING)
-  try:
-    _sweep(plan_lib.settings(argv, _CONFIG.value))
-  except (UserError, OSError) as error:
-    sys.exit(f"error: {error}")
-
-
-def _sweep(shared: dict[str, Any]) -> None:
+  shared = plan_lib.settings(argv, _CONFIG.value)
   if not _CONFIG.value:
     raise UserError("--config is missing: name a sweep, as --config=configs/sweeps/shortcuts.py")
   if not _WORKDIR.value:
