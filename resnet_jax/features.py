@@ -24,6 +24,7 @@ from absl import flags
 
 from resnet_jax import cli, errors
 from resnet_jax.errors import UserError
+from resnet_jax.runs import whole
 from resnet_jax.training import compilation
 
 _MODEL = flags.DEFINE_string("model", None, "A run's folder or a weights file.")
@@ -114,10 +115,8 @@ def batches(folder: str, run: Any) -> Iterator[tuple[list[str], np.ndarray]]:
 
 def write_npz(path: pathlib.Path, paths: list[str], features: np.ndarray) -> None:
   """Arrays `paths` and `features`, whole or not at all."""
-  partial = path.with_name(f".partial-{path.name}")
-  with partial.open("wb") as file:
+  with whole.written(path) as file:
     np.savez(file, paths=np.asarray(paths), features=features)
-  partial.replace(path)
 
 
 def write_parquet(path: pathlib.Path, paths: list[str], features: np.ndarray) -> None:
@@ -127,12 +126,10 @@ def write_parquet(path: pathlib.Path, paths: list[str], features: np.ndarray) ->
     from pyarrow import parquet
   except ImportError:
     raise UserError("writing Parquet needs pyarrow: pip install -e '.[parquet]'") from None
-  partial = path.with_name(f".partial-{path.name}")
   flat = pyarrow.FixedSizeListArray.from_arrays(features.reshape(-1), features.shape[1])
   texts = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in paths]
-  with partial.open("wb") as file:  # by its path pyarrow opens only what is UTF-8
+  with whole.written(path) as file:  # by its path pyarrow opens only what is UTF-8
     parquet.write_table(pyarrow.table({"path": texts, "features": flat}), file)
-  partial.replace(path)
 
 
 WRITERS = {".npz": write_npz, ".parquet": write_parquet}

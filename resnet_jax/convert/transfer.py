@@ -7,7 +7,7 @@ from safetensors.numpy import save
 
 from resnet_jax import api, convert
 from resnet_jax.convert import about, network, runs
-from resnet_jax.runs import workdir
+from resnet_jax.runs import whole, workdir
 
 
 def bring(weights: pathlib.Path, path: pathlib.Path, config: Any, **options: Any) -> None:
@@ -37,12 +37,8 @@ def take(path: pathlib.Path, out: pathlib.Path, checkpoint: str) -> None:
   tensors, report = convert.tensors_of(config, state.variables)
   classes = workdir.class_names(path, position)
   metadata = {"format": "pt"} | about.write(config, position["data"], classes)
-  partial = out.with_name(f".partial-{out.name}")
-  try:
-    partial.write_bytes(save(tensors, metadata=metadata))
-    partial.replace(out)
-  finally:
-    partial.unlink(missing_ok=True)
+  with whole.written(out) as file:
+    file.write(save(tensors, metadata=metadata))
   show(report)
   print("BN's running variances are the biased ones, which PyTorch's inference takes as they stand")
   print(f"{out}: of step {position['step']}; its images are normalized by {config.data.normalize}")

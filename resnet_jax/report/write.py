@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from resnet_jax.report import facts, html, markdown
 from resnet_jax.report.build import build
 from resnet_jax.report.page import Figure, Section
 from resnet_jax.report.read import ReportedSweep
+from resnet_jax.runs import whole
 
 
 def write(sweeps: Sequence[ReportedSweep], folder: pathlib.Path) -> pathlib.Path:
@@ -32,7 +32,9 @@ def write(sweeps: Sequence[ReportedSweep], folder: pathlib.Path) -> pathlib.Path
     "index.html": _bytes(html.render(page)),
   }
   for name, content in files.items():
-    _replace(folder / name, content)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    with whole.written(folder / name) as file:
+      file.write(content)
   return folder / "index.html"
 
 
@@ -56,13 +58,3 @@ def _csv(lines: Sequence[dict[str, Any]]) -> bytes:
 def _bytes(text: str) -> bytes:
   """UTF-8, with escapes for what it has no bytes for: parts of a file name that is not UTF-8."""
   return text.encode("utf-8", "backslashreplace")
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-  try:
-    partial.write_bytes(content)
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import pathlib
 from typing import Any
 
+from resnet_jax.runs import whole
 from resnet_jax.runs.headline import Metric
 
 
@@ -33,6 +34,5 @@ def plot(rows: list[dict[str, Any]], headline: Metric, path: pathlib.Path, title
   axes.grid(alpha=0.3)
   if shown:
     axes.legend(frameon=False)
-  partial = path.with_name(f".partial-{path.name}")
-  figure.savefig(partial)
-  partial.replace(path)
+  with whole.written(path) as file:
+    figure.savefig(file)

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
+from resnet_jax.runs import whole
+
 Measurement = dict[str, Any]
 
 
@@ -43,16 +45,8 @@ def _read(path: pathlib.Path, last: float = math.inf) -> tuple[list[Measurement]
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes a JSON file whole or not at all."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f".{path.name}.partial")
-  try:
-    with partial.open("w") as file:
-      json.dump(value, file, indent=2, allow_nan=False)
-      file.write("\n")
-      file.flush()
-      os.fsync(file.fileno())
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
+  with whole.written(path) as file:
+    file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 class MetricsLog:

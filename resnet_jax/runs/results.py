@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from resnet_jax.config import to_json
-from resnet_jax.runs import curves, metrics
+from resnet_jax.runs import curves, metrics, whole
 from resnet_jax.runs.headline import Metric
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -62,10 +62,8 @@ def peak_memory_bytes() -> int:
 
 def write_predictions(path: pathlib.Path, kept: dict[str, Any], step: int) -> None:
   """Saves what an evaluation keeps, such as the class of every example, whole or not at all."""
-  partial = path.with_name(f".partial-{path.name}")
-  with partial.open("wb") as file:
+  with whole.written(path) as file:
     np.savez(file, **kept | {"step": step})
-  partial.replace(path)
 
 
 def git_revision() -> str | None:
