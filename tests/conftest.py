@@ -71,15 +71,18 @@ QUICK = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-  """Marks the quick tests, and has each of two workers begin with the slow ones of every other
-  module: fast ones are left for the end, which divide well.
+  """Marks the quick tests, and has each worker begin with the slow ones of its share of modules:
+  fast ones are left for the end, which divide well.
   """
   for item in items:
     place = item.nodeid.removeprefix("tests/").partition("[")[0]
     if QUICK & {place, place.partition("::")[0]} and not item.get_closest_marker("slow"):
       item.add_marker("quick")
   modules = {path: number for number, path in enumerate(dict.fromkeys(i.path for i in items))}
-  items.sort(key=lambda i: (modules[i.path] % 2, not i.get_closest_marker("slow"), modules[i.path]))
+  workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+  items.sort(
+    key=lambda i: (modules[i.path] % workers, not i.get_closest_marker("slow"), modules[i.path])
+  )
 
 
 @pytest.fixture(autouse=True)
