@@ -46,6 +46,7 @@ def test_precise_bn_changes_the_statistics_of_the_test_alone(runs):
   assert evaluate.evaluate(None, runs[:1]).metrics["loss"] == plain.metrics["loss"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_tested(runs, tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   config = load_file("configs/resnet.py:depth=8,digits")

@@ -15,6 +15,7 @@ import pytest
 from resnet_jax.config import default_config, load_file, to_json
 from resnet_jax.runs import metrics
 from resnet_jax.training import train
+from tests import hurry
 from tests.warm import Command
 
 NET = "--config=configs/resnet.py:depth=8,digits"
@@ -22,7 +23,7 @@ NET = "--config=configs/resnet.py:depth=8,digits"
 
 def start(*flags, env=os.environ, **more):
   both = tempfile.TemporaryFile()  # noqa: SIM115
-  return Command("resnet_jax.main", *flags, env=env | {"XLA_FLAGS": ""}, out=both, **more)
+  return Command("resnet_jax.main", *flags, env=env | {"XLA_FLAGS": hurry.FLAGS}, out=both, **more)
 
 
 def run(*flags, **more):

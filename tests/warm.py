@@ -7,6 +7,7 @@ of ours, and waits; a command is a fork of it, which imports our modules and run
 Where the imports themselves matter, tests start a Python of their own.
 """
 
+import atexit
 import functools
 import gc
 import json
@@ -151,6 +152,21 @@ def become(request, files):
   sys.argv = request["argv"]
 
 
+def leave(end):
+  """Ends as Python does, but takes nothing apart: that alone is half the time of a short command.
+
+  `end`: an exit code, or a text for the standard error.
+  """
+  if not isinstance(end, int):
+    print(end, file=sys.stderr)
+    end = 1
+  threading._shutdown()  # waits for threads
+  atexit._run_exitfuncs()
+  for stream in (sys.stdout, sys.stderr):
+    stream.flush()
+  os._exit(end & 0xFF)
+
+
 if __name__ == "__main__":
   for library in LIBRARIES:
     __import__(library)
@@ -159,4 +175,9 @@ if __name__ == "__main__":
   with socket.socket(fileno=int(sys.argv[1])) as requests:
     given, streams = wait_for_request(requests)
   become(given, streams)
-  runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+  end = 0
+  try:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+  except SystemExit as error:
+    end = error.code or 0
+  leave(end)

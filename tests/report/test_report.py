@@ -184,6 +184,7 @@ def test_the_test_sets_must_be_the_same(tmp_path):
   assert not plain["difference_mean"] and conv["difference_mean"]
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(tmp_path):
   for name, seconds in (("a", 300.0), ("b", 500.0)):
     plan = fake.save(tmp_path / name, ROWS)
@@ -196,6 +197,7 @@ def test_the_same_runs_give_the_same_bytes(tmp_path):
   assert without_timing(first) == without_timing(second)
 
 
+@pytest.mark.slow
 def test_two_halves_are_the_whole(tmp_path):
   """Each run in one half, or half done in the other."""
   sweep(tmp_path / "whole")

@@ -184,6 +184,7 @@ def test_rows_of_another_schedule_do_not_stay(tmp_path, repository, monkeypatch)
   assert len((tmp_path / "run" / "metrics.aside").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_resume_under_other_maths_is_refused(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   config = tiny()
@@ -213,6 +214,7 @@ def test_longer_run_goes_on(tmp_path, repository, monkeypatch):
   assert facts(tmp_path / "run") == facts(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_shorter_run_is_refused_and_nothing_written(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   config = tiny()

@@ -85,6 +85,7 @@ def test_what_does_nothing_is_refused_in_a_new_run(
     seeds.train_all(config, tmp_path / "seeds", 2)
 
 
+@pytest.mark.slow
 def test_a_run_that_has_begun_goes_on_with_what_does_nothing(tmp_path, repository, monkeypatch):
   monkeypatch.chdir(repository)
   config = tiny()
