@@ -8,5 +8,4 @@ set_up 1
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-# One more than a small machine has cores, as many of the slow tests wait.
-exec .venv/bin/python -m pytest -n 3 --dist=worksteal "$@"
+exec .venv/bin/python -m pytest -n 2 --dist=worksteal "$@"

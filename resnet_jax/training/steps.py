@@ -1,6 +1,7 @@
 """One training step, many of them in one dispatch, and one batch of an evaluation: all pure."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -120,20 +121,22 @@ def dispatch(learner: Learner, most: int) -> Callable[[TrainState, Examples, jax
   What is measured is [most], of which the first `count` were written.
   """
 
+  # Traced once, where its shapes are asked for, and inlined into the loop.
+  @functools.partial(jax.jit, inline=True)
+  def step(state: TrainState, examples: Examples, chosen: jax.Array) -> Taken:
+    return train_step(learner, state, examples.take(chosen))
+
   def run(state: TrainState, examples: Examples, count: jax.Array) -> Any:
     chosen = order.batch_indices(
       learner.key(1), state.step, most, learner.batch_size, len(examples.images), count
     )
 
-    def step(state: TrainState, index: Any) -> Taken:
-      return train_step(learner, state, examples.take(chosen[index]))
-
     def body(index: jax.Array, carry: Any) -> Any:
       state, measured = carry
-      state, new = step(state, index)
+      state, new = step(state, examples, chosen[index])
       return state, {key: measured[key].at[index].set(new[key]) for key in measured}
 
-    _, shapes = jax.eval_shape(step, state, 0)
+    _, shapes = jax.eval_shape(step, state, examples, chosen[0])
     empty = {key: jnp.zeros((most, *one.shape), one.dtype) for key, one in shapes.items()}
     return lax.fori_loop(0, count, body, (state, empty))
 

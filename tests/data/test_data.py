@@ -4,7 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from resnet_jax import data
 from resnet_jax.config import default_config
@@ -19,6 +18,8 @@ def config(**settings):
 
 
 def test_digits_are_scikit_learns_with_every_fifth_held_out():
+  from sklearn.datasets import load_digits  # takes seconds
+
   loaded, source = data.load(config()), load_digits()
   held_out = np.arange(1797) % 5 == 0
   assert loaded.test.images.shape == (360, 8, 8, 1)
