@@ -7,6 +7,8 @@ memory, photographs, which differ in size, as they are needed.
 
 from typing import Any
 
+import ml_collections
+
 from resnet_jax.config import paths
 from resnet_jax.config.settings import SETTINGS, having
 from resnet_jax.data import arrays, imagenet
@@ -60,8 +62,9 @@ def of_weights(config: Any, classes: int) -> Info:
 
 def _source(config: Any) -> tuple[Any, Any]:
   """The config with `dir` written out, if it is in the user's home, and what reads the data set."""
-  config = config.copy_and_resolve_references()
-  config.dir = paths.expand(config.dir, "config.data.dir")
+  if config.dir.startswith("~"):
+    config = ml_collections.ConfigDict(config.to_dict())  # of a frozen one, too
+    config.dir = paths.expand(config.dir, "config.data.dir")
   if config.name in arrays.DATASETS:
     return config, arrays
   from resnet_jax.data.photos import dataset as photos

@@ -2,6 +2,7 @@
 
 import sys
 
+import ml_collections
 import numpy as np
 import pytest
 
@@ -28,6 +29,14 @@ def test_digits_are_scikit_learns_with_every_fifth_held_out():
   np.testing.assert_array_equal(loaded.test.targets, source.target[held_out])
   restored = np.round(loaded.train.images[..., 0].astype(float) * 16 / 255)
   np.testing.assert_array_equal(restored, source.images[~held_out])
+
+
+@pytest.mark.parametrize("folder", ["", "~/digits"])
+def test_a_frozen_config_is_taken(folder):
+  frozen = ml_collections.FrozenConfigDict({"data": config(dir=folder)}).data
+  assert data.info(frozen).shape == (8, 8, 1)
+  assert data.load(frozen).train.images.shape == (1437, 8, 8, 1)
+  assert frozen.dir == folder
 
 
 def test_parts_of_splits():

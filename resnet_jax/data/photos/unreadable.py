@@ -17,14 +17,14 @@ class Unreadable(Exception):
 
 
 @contextlib.contextmanager
-def guarded(label: int = -1) -> Iterator[None]:
-  """Around what reads one photograph: whatever fails there raises `Unreadable`, with the label."""
+def guarded() -> Iterator[None]:
+  """Around what reads one photograph: whatever fails there raises `Unreadable`."""
   try:
     yield
   except Unreadable:
     raise
   except Exception as error:  # codecs raise what they like: OSError, SyntaxError, struct.error ...
-    raise Unreadable(reason(error), label) from None
+    raise Unreadable(reason(error)) from None
 
 
 def read(path: str | bytes | os.PathLike[str], label: int = -1) -> bytes:
@@ -33,8 +33,11 @@ def read(path: str | bytes | os.PathLike[str], label: int = -1) -> bytes:
   Raises:
     Unreadable: it is not there, is a folder or does not fit in memory; carries the label.
   """
-  with guarded(label), open(path, "rb") as file:
-    return file.read()
+  try:
+    with open(path, "rb") as file:
+      return file.read()
+  except (OSError, MemoryError) as error:
+    raise Unreadable(reason(error), label) from None
 
 
 def reason(error: Exception) -> str:
