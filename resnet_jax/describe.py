@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from resnet_jax import data, models
 from resnet_jax.config import check
+from resnet_jax.native import choice
 from resnet_jax.training import setup
 
 # The primitives that apply a kernel: the library's, and those of `models.layers` on a CPU.
@@ -66,6 +67,7 @@ def _images(config) -> tuple[tuple[int, int, int], int]:
 
 def _shapes(config, shape: tuple[int, ...], classes: int) -> tuple[Any, Any, Any]:
   """The network of `config.model`, and the shapes of its input and of its variables."""
+  config = choice.with_kernels(config, choice.LIBRARY)  # whose primitives are told apart below
   model = models.build(config, classes)
   image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
   return model, image, jax.eval_shape(model.init, jax.random.key(0), image)

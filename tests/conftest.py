@@ -46,6 +46,8 @@ QUICK = {
   "data/test_order.py",
   "models/test_layers.py",
   "models/test_counts.py::test_layers_add_up",
+  "native/test_library.py::test_it_is_compiled_once_and_kept",
+  "native/test_library.py::test_without_a_compiler_there_are_none",
   "report/test_report.py::test_numbers_and_tables_are_those_of_the_runs",
   "report/test_paired.py",
   "sweep/test_devices.py",

@@ -55,8 +55,9 @@ def built(tmp_path_factory):
 def test_a_wheel_holds_the_package_and_its_configs(built, repository):
   (wheel,) = built.glob("*.whl")
   names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-  data = {"resnet_jax/py.typed", "resnet_jax/data/imagenet_classes.txt"}
-  assert names == modules(repository) | data
+  data = {"py.typed", "data/imagenet_classes.txt"}
+  data |= {f"native/{name}" for name in ("convolution.cc", "copies.h", "geometry.h", "vectors.h")}
+  assert names == modules(repository) | {f"resnet_jax/{name}" for name in data}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Paths as users give them."""
 
 import os
+import pathlib
 from collections.abc import Sequence
 
 from resnet_jax.errors import UserError
@@ -22,6 +23,12 @@ def expand(path: str | os.PathLike, name: str) -> str:
     user = given.split("/")[0]
     raise UserError(f"{name}={given}: no user has the home {user}; write ./{given} if it is here")
   return expanded
+
+
+def cache() -> pathlib.Path:
+  """The folder of this user for what can be made again, such as compiled programs."""
+  home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+  return pathlib.Path(home) / "resnet_jax"
 
 
 def expand_flags(argv: Sequence[str]) -> list[str]:

@@ -143,6 +143,11 @@ SETTINGS: dict[str, Setting] = {
   "model.dtype": one_of(
     ("float32", "bfloat16", "float64"), "Type of the computation; parameters are float32 at least."
   ),
+  "model.kernels": one_of(
+    ("auto", "library"),
+    "Convolutions on a CPU: by kernels of our own where they can be compiled, or the library's.",
+    resume="free",
+  ),
   "model.remat": one_of(
     ("none", "norm", "unit"),
     "What the backward pass computes again instead of keeping it: nothing, BN and ReLU, or whole "
@@ -283,7 +288,7 @@ READERS = {
   "model.projection": "models.units", "model.stride_on": "models.units",
   "model.shortcut": "models.shortcuts", "model.dropout_rate": "models.shortcuts",
   "model.after_add": "models.orders", "model.init": "models.initializers",
-  "model.dtype": "models.layers", "model.norm.": "models.layers",
+  "model.dtype": "models.layers", "model.kernels": "models.layers", "model.norm.": "models.layers",
   "data.": "data", "data.train_split": "data.arrays", "data.test_split": "data.arrays",
   "data.batch_size": "training.setup", "data.pad": "data.augment",
   "data.flip": "data.augment", "data.augmentation": "data.augment",

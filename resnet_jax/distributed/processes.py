@@ -56,7 +56,7 @@ def gather(array: np.ndarray) -> np.ndarray:
   return np.asarray(every).view(array.dtype).reshape(-1, *array.shape)
 
 
-_turns = itertools.count()  # of `lead`, the same in all processes ...
+_turns = itertools.count()  # of `lead` and `exchange`, the same in all processes ...
 _lookouts = itertools.count()  # ... as these are
 
 
@@ -113,6 +113,16 @@ def in_turn(call: Callable[[], Item]) -> Item:
     found = call()
   lead(lambda: None)
   return found if first() else call()
+
+
+def exchange(mine: Any) -> list[Any]:
+  """What each process has, JSON-able, in their order; each waits however long the others take."""
+  if jax.process_count() == 1:
+    return [mine]
+  key, client = f"resnet_jax/exchange/{next(_turns)}", _runtime().client
+  client.key_value_set(f"{key}/{jax.process_index()}", json.dumps(mine))
+  every = (f"{key}/{process}" for process in range(jax.process_count()))
+  return [json.loads(client.blocking_key_value_get(each, FOREVER)) for each in every]
 
 
 def refuse_other(mine: dict[str, Any]) -> None:

@@ -23,12 +23,11 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 from flax import linen as nn
 
 from resnet_jax import errors
 from resnet_jax.errors import UserError
-from resnet_jax.models.layers import BatchNorm
+from resnet_jax.models.layers import BatchNorm, Deferred, Map, written
 from resnet_jax.registry import Registry
 
 # A row is the order of F, then f after the bar. The bracket stands once for every convolution
@@ -56,15 +55,17 @@ ROW = re.compile(r"([^][|]*)\bconv \[([^][|]*)\bconv\]([^][|]*)\|([^][|]*)")
 
 
 @norm("BN")
-def batch_norm(unit: Any, x: jax.Array, name: str) -> jax.Array:
+def batch_norm(unit: Any, x: Map, name: str) -> Map:
   """Batch normalization as `config.model.norm` says."""
   return BatchNorm(**unit.config.norm, use_running_average=not unit.train, name=name)(x)
 
 
 @layer("ReLU")
-def relu(_: Any, x: jax.Array, name: str) -> jax.Array:
+def relu(_: Any, x: Map, name: str) -> Map:
   """max(x, 0)."""
-  return nn.relu(x)
+  if isinstance(x, Deferred) and x.affine:
+    return x.replace(relu=True)
+  return nn.relu(written(x))
 
 
 class Layer(NamedTuple):
@@ -73,10 +74,15 @@ class Layer(NamedTuple):
   kind: str
   number: int
 
-  def __call__(self, unit: Any, x: jax.Array, prefix: str = "") -> jax.Array:
+  def __call__(self, unit: Any, x: Map, prefix: str = "") -> Map:
     """Applies it outside of F and f, where the first of a kind needs no number."""
-    name = f"{prefix}{self.kind.lower()}{self.number if self.number > 1 else ''}"
-    return function(self.kind)(unit, x, name)
+    number = self.number if self.number > 1 else ""
+    return self.apply(unit, x, f"{prefix}{self.kind.lower()}{number}")
+
+  def apply(self, unit: Any, x: Map, name: str) -> Map:
+    """Applies it, with parameters of that name. A layer of one's own takes and makes arrays."""
+    layer = function(self.kind)
+    return layer(unit, x if layer in (batch_norm, relu) else written(x), name)
 
 
 class Order(NamedTuple):
@@ -148,7 +154,7 @@ def _parse(row: str, convolutions: int) -> Order:
   return Order(*layers, numbered(between))
 
 
-def function(kind: str) -> Callable[[Any, jax.Array, str], jax.Array]:
+def function(kind: str) -> Callable[[Any, Any, str], Map]:
   """What was registered as the norm or layer of that name."""
-  found: Callable[[Any, jax.Array, str], jax.Array] = (NORMS if kind in NORMS else LAYERS)[kind]
+  found: Callable[[Any, Any, str], Map] = (NORMS if kind in NORMS else LAYERS)[kind]
   return found

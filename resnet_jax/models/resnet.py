@@ -10,8 +10,10 @@ from flax import linen as nn
 from flax.core import DenyList
 
 from resnet_jax.errors import UserError
+from resnet_jax.models import layers
 from resnet_jax.models.heads import Map
-from resnet_jax.models.layers import KEPT, Conv
+from resnet_jax.models.layers import Conv, native_lanes, written
+from resnet_jax.models.operation import KEPT
 from resnet_jax.models.orders import Place, order
 from resnet_jax.models.units import UNITS, ResidualUnit
 
@@ -96,19 +98,19 @@ class ResNet(nn.Module):
     def trains(name: str) -> bool:
       return train and name not in self.frozen
 
-    x = Stem(config, trains("stem"), name="stem")(x.astype(config.dtype))
+    y: layers.Map = Stem(config, trains("stem"), name="stem")(x.astype(config.dtype))
     stride, dilation = STEM_STRIDE[config.family], 1
-    maps["stem"] = Map(x, stride)
+    maps["stem"] = Map(written(y), stride)
     for index in range(len(units)):
       name, before, strides = f"stage{index + 1}", dilation, 2 if index else 1
       if stride * strides > config.output_stride:
         strides, dilation = 1, 2 * dilation
       stride *= strides
-      x = Stage(config, units, index, strides, (before, dilation), trains(name), name=name)(x, key)
-      maps[name] = Map(x, stride)
+      y = Stage(config, units, index, strides, (before, dilation), trains(name), name=name)(y, key)
+      maps[name] = Map(written(y), stride)
     for layer in order(config).before:
-      x = layer(Place(config, train), x, "last_")
-    maps[name] = Map(x, stride)
+      y = layer(Place(config, train), y, "last_")
+    maps[name] = Map(written(y), stride)
     return maps
 
   @property
@@ -132,12 +134,14 @@ class Stem(nn.Module):
     config = self.config
     cifar = config.family == "cifar"
     kernel, strides = (3, 1) if cifar else (7, 2)
-    x = Conv(WIDTHS[config.family][0], kernel, strides, config, name="conv")(x)
+    y = Conv(WIDTHS[config.family][0], kernel, strides, config, name="conv", write=False)(x)
     for layer in order(config).between:
-      x = layer(self, x)
+      y = layer(self, y)
     if cifar:
-      return x
-    pooled: jax.Array = nn.max_pool(x, (3, 3), (2, 2), [POOL_PADDING[config.pool_padding]] * 2)
+      return written(y)
+    pooled: jax.Array = nn.max_pool(
+      written(y), (3, 3), (2, 2), [POOL_PADDING[config.pool_padding]] * 2
+    )
     return pooled
 
 
@@ -164,7 +168,7 @@ class Stage(nn.Module):
   train: bool
 
   @nn.compact
-  def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+  def __call__(self, x: layers.Map, key: jax.Array | None) -> layers.Map:
     units, number = self.units[self.index], sum(self.units[: self.index])
     # The later stages begin with a change of shape; before the first one the stem has activated.
     activation = "shared" if self.index else "none"
@@ -173,7 +177,7 @@ class Stage(nn.Module):
     if units == 1:
       return x
 
-    def step(unit: ResidualUnit, x: jax.Array, number: Any, key: Any) -> tuple[jax.Array, None]:
+    def step(unit: ResidualUnit, x: layers.Map, number: Any, key: Any) -> tuple[layers.Map, None]:
       return unit(x, number, key), None
 
     rest = nn.scan(
@@ -186,12 +190,14 @@ class Stage(nn.Module):
     )
     in_a_loop = self.config.unroll < units - 1
     unit = self.unit("rest", in_a_loop, dilation=(self.dilation[1],) * 2)
-    out: jax.Array = rest(unit, x, number + 1 + jnp.arange(units - 1), key)[0]
+    out: layers.Map = rest(unit, x, number + 1 + jnp.arange(units - 1), key)[0]
     return out
 
   def unit(self, name: str, in_a_loop: bool = False, **attributes: Any) -> ResidualUnit:
     """A unit, rematerialized as `config.remat` says; in a loop XLA cannot undo that anyway."""
     kind, policy = ResidualUnit, REMAT[self.config.remat]
+    if self.config.remat == "norm" and native_lanes(self.config):
+      policy = None  # they keep nothing that BN and ReLU make
     if policy is not None and self.train:
       kind = nn.remat(ResidualUnit, prevent_cse=not in_a_loop, policy=policy)
     width, total = WIDTHS[self.config.family][self.index], sum(self.units)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from resnet_jax.models.layers import KEPT
+from resnet_jax.models.operation import KEPT
 from resnet_jax.registry import Registry
 
 SHORTCUTS = Registry("shortcut", "model.shortcut")

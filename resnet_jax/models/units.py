@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from resnet_jax.models import orders
-from resnet_jax.models.layers import Conv
+from resnet_jax.models.layers import Conv, Deferred, Map, deferred, native_lanes, written
 from resnet_jax.models.orders import Layer, order
 from resnet_jax.models.shortcuts import SHORTCUTS, subsample_and_pad
 from resnet_jax.registry import Registry
@@ -59,11 +59,15 @@ class Residual(NamedTuple):
 
   unit: "ResidualUnit"
   layers: tuple[Layer, ...]
-  x: jax.Array
+  x: Map
 
   def __call__(self, unit: "ResidualUnit | None" = None) -> jax.Array:
     """F(x); inside a lifted transform of Flax, `unit` is the one that the transform gives."""
-    return (self.unit if unit is None else unit).layers(self.layers, self.x)
+    return written((self.unit if unit is None else unit).layers(self.layers, self.x))
+
+  def plus(self, h: jax.Array) -> Map:
+    """h + F(x)."""
+    return self.unit.layers(self.layers, self.x, h)
 
 
 @residual("always")
@@ -99,25 +103,44 @@ class ResidualUnit(nn.Module):
   number: ClassVar[Any] = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, number: Any = 0, key: jax.Array | None = None) -> jax.Array:
+  def __call__(self, x: Map, number: Any = 0, key: jax.Array | None = None) -> Map:
     """`number`: the unit's, from 0, in the network; `key`: this step's random key, or None."""
     object.__setattr__(self, "number", number)  # Flax freezes modules; this one lives for the call
     # In `init` all of F is computed, whatever becomes of it, so that its parameters are made.
     take = "always" if self.is_initializing() else self.config.residual
     before, rest, after = order(self.config, len(self.convolutions))[:3]
     if self.activation == "shared":
-      x = self.layers(before, x)
+      x = written(self.layers(before, x))
     first = before if self.activation == "own" else ()
-    if take == "always":  # F begins before h: the order that compilers have always seen
-      F = Residual(self, rest, self.layers(first, x))
-    else:
-      F = Residual(self, first + rest, x)
+    F, x = self.begin(first, rest, x, take)
     # A key of the unit's number is the same whether the units are scanned or not.
     key = None if key is None else jax.random.fold_in(key, number)
     h, weight = SHORTCUTS[self.config.shortcut](self, x, key)
     another = None if key is None or take == "always" else jax.random.fold_in(key, 1)
-    y = self.layers(after, h + weight * RESIDUALS[take](self, F, another))
-    return y.astype(self.config.dtype)  # parts may compute in float32
+    if take == "always" and isinstance(h, jax.Array) and isinstance(weight, int) and weight == 1:
+      y = F.plus(h)
+    else:
+      y = h + weight * RESIDUALS[take](self, F, another)
+    y = self.layers(after, y)
+    if isinstance(y, Deferred) and y.affine is None:
+      return Deferred(y.x, y.moments, attached=False)
+    return written(y).astype(self.config.dtype)  # parts may compute in float32
+
+  def begin(
+    self, first: tuple[Layer, ...], rest: tuple[Layer, ...], x: Map, take: str
+  ) -> tuple[Residual, jax.Array]:
+    """F, and x for h. F begins before h if it is always taken: the order that compilers have always
+    seen. Its first convolution, if one of ours, hands on what it read.
+    """
+    if take != "always":
+      return Residual(self, first + rest, written(x)), written(x)
+    start = self.layers(first, deferred(x, self.config) if first else written(x))
+    begun = self.layers(rest[:1], start) if native_lanes(self.config) else start
+    if not isinstance(begun, Deferred):
+      return Residual(self, rest, start), written(x)
+    own = not first or isinstance(start, Deferred)  # else a layer of one's own wrote what it read
+    source = begun.source if own else None
+    return Residual(self, rest[1:], begun), written(x) if source is None else source
 
   @property
   def convolutions(self) -> list[tuple[int, int]]:
@@ -130,33 +153,37 @@ class ResidualUnit(nn.Module):
     """The channels of the unit's output."""
     return self.convolutions[-1][1]
 
-  def layers(self, layers: tuple[Layer, ...], x: jax.Array) -> jax.Array:
-    """Applies layers of F or f, whose parameters are named conv1, bn1 ..."""
-    for kind, number in layers:
-      if kind == "conv":
-        x = self.conv(x, number - 1)
+  def layers(self, layers: tuple[Layer, ...], x: Map, add: jax.Array | None = None) -> Map:
+    """Applies layers of F or f, whose parameters are named conv1, bn1 ...; then adds `add`."""
+    for number, layer in enumerate(layers):
+      if layer.kind == "conv":
+        last = number == len(layers) - 1
+        x = self.conv(x, layer.number - 1, add if last else None)
+        add = None if last else add
       else:
-        x = orders.function(kind)(self, x, f"{kind.lower()}{number}")
-    return x
+        x = layer.apply(self, x, f"{layer.kind.lower()}{layer.number}")
+    return x if add is None else add + written(x)
 
-  def conv(self, x: jax.Array, index: int) -> jax.Array:
+  def conv(self, x: Map, index: int, add: jax.Array | None = None) -> Map:
     """F's convolution of that index, from 0; one of them carries the unit's stride."""
     kernels = [kernel for kernel, _ in self.convolutions]
     strided = kernels.index(3) if self.config.stride_on == "3x3" and 3 in kernels else 0
     kernel, channels = self.convolutions[index]
     strides, dilation = self.strides if index == strided else 1, self.dilation[index > strided]
     name = f"conv{index + 1}"
-    return Conv(channels, kernel, strides, self.config, name, dilation=dilation)(x)
+    return Conv(channels, kernel, strides, self.config, dilation=dilation, name=name, write=False)(
+      x, add
+    )
 
   def bn(self, x: jax.Array, name: str) -> jax.Array:
     """A batch normalization of that name, for parts; names end in bn, or bn and a number."""
-    return orders.batch_norm(self, x, name)
+    return written(orders.batch_norm(self, x, name))
 
   def only_if(self, keep: jax.Array, F: Residual) -> jax.Array:
     """F(x) where `keep`, a bool []; else zeros, for which nothing of F is computed, and its BN
     keeps its statistics. Layers of F cannot sow then.
     """
-    batch, rows, columns, _ = F.x.shape
+    batch, rows, columns, _ = written(F.x).shape
     shape = batch, -(-rows // self.strides), -(-columns // self.strides), self.features
     dtype = self.config.dtype
     return nn.cond(
@@ -174,13 +201,15 @@ class ResidualUnit(nn.Module):
         return x
       if self.config.projection == "A":
         return subsample_and_pad(x, self.features, self.strides)
-    x = Conv(self.features, 1, self.strides, self.config, name="projection")(x)
+    y = Conv(self.features, 1, self.strides, self.config, name="projection", write=False)(x)
     row = order(self.config)
     if row.is_preactivation or row.norm is None:
-      return x
-    return row.norm(self, x, "projection_")
+      return written(y)
+    return written(row.norm(self, y, "projection_"))
 
   def gate(self, x: jax.Array) -> jax.Array:
     """g(x) = sigmoid(W_g x + b_g), as many outputs as F has ([I] 3.1)."""
     bias = self.config.gate_bias
-    return nn.sigmoid(Conv(self.features, 1, self.strides, self.config, "gate", bias)(x))
+    return nn.sigmoid(
+      written(Conv(self.features, 1, self.strides, self.config, bias, name="gate")(x))
+    )

@@ -16,6 +16,7 @@ import numpy as np
 
 from resnet_jax import config as config_lib
 from resnet_jax.errors import UserError
+from resnet_jax.native import choice
 from resnet_jax.runs import metrics, results, workdir
 from resnet_jax.runs.checkpoint import Checkpoints
 from resnet_jax.runs.progress import Progress
@@ -52,6 +53,7 @@ class Position:
   peak_memory_bytes: int = 0  # the most of any start
   identity: str = ""  # of the run, see `workdir.identity`; "" in checkpoints of older versions
   seed: int | None = None  # the run's, for messages
+  kernels: str = ""  # that its steps were computed with last; "" in checkpoints of older versions
   classes: list[str] | None = None  # in the order of the logits; None: their names are not known
   # Since the last checkpoint.
   rows: list[metrics.Measurement] = dataclasses.field(default_factory=list)
@@ -130,7 +132,8 @@ class Record:
     self.started -= position.seconds
     self.checkpoints.discard_after(position.step)
     if old is not None:
-      if config_lib.differences(old, self.setup.config):
+      changed = (position.kernels or choice.LIBRARY) != self.setup.choice.kernels
+      if changed or config_lib.differences(old, self.setup.config):
         self.log.discard_after(position.step)  # the steps to come may be measured otherwise
       self._write_back(position, old)
     metrics.write_json(self.path / "config.json", config_lib.to_json(self.setup.config))

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from resnet_jax.config import to_json
+from resnet_jax.native import choice
 from resnet_jax.runs import curves, metrics, whole
 from resnet_jax.runs.headline import Metric
 
@@ -45,6 +46,7 @@ def result(setup, position, status: str) -> dict[str, Any]:
       "count": jax.device_count(),
       "processes": jax.process_count(),
     },
+    "kernels": position.kernels or choice.LIBRARY,
     "versions": {"python": platform.python_version()}
     | {name: importlib.metadata.version(name) for name in _VERSIONS},
     "git_revision": git_revision(),

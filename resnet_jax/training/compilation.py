@@ -1,7 +1,8 @@
 """How XLA compiles: which kernels it may choose, and where compiled programs are kept."""
 
 import os
-import pathlib
+
+from resnet_jax.config import paths
 
 # Kernels of a GPU that add up in no fixed order gave a run other losses from its first row on each
 # time it was started; without them a run that is killed and resumed has the bits of one that is
@@ -21,8 +22,7 @@ def set_up() -> None:
   if EXACT not in flags:
     os.environ["XLA_FLAGS"] = f"{flags} {EXACT}=true".lstrip()
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "resnet_jax" / "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(paths.cache() / "xla"))
   # With XLA's own caches inside it, the key of every program holds the path of the folder: a cache
   # that is copied, or mounted elsewhere, would not have a single hit.
   if "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES" not in os.environ:

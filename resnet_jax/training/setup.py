@@ -12,6 +12,7 @@ from resnet_jax.data import augment
 from resnet_jax.data.batch import Batch, Examples, Normalization
 from resnet_jax.distributed import mesh, processes
 from resnet_jax.errors import UserError
+from resnet_jax.native import choice
 from resnet_jax.training import optim, steps
 
 
@@ -36,6 +37,7 @@ class Setup(NamedTuple):
   train: Any  # Examples on the devices, or photographs to stream
   test: Any
   template: steps.TrainState  # shapes and types, on the devices of this process
+  choice: choice.Choice  # whose convolutions the network computes with
 
   def __repr__(self) -> str:  # a tuple's would print every image
     return f"Setup({config_lib.in_words(self.config)}, {self.durations.steps} steps)"
@@ -94,7 +96,10 @@ def setup(config) -> Setup:
     )
   durations, learning_rate = plan(config, examples)
   replicated = mesh.replicated(devices)
-  learner = build_learner(config, dataset.info, learning_rate, mesh.batched(devices))
+  chosen = choice.choose(config.model)
+  learner = build_learner(
+    config, dataset.info, learning_rate, mesh.batched(devices), chosen.kernels
+  )
   constants = augment.normalization(dataset.images, config.data.normalize, learner.task.dtype)
   normalization = Normalization(*mesh.place(constants, replicated))
 
@@ -115,6 +120,7 @@ def setup(config) -> Setup:
     on_every_device(dataset.train),
     on_every_device(dataset.test),
     template(learner, dataset.info.shape, mesh.replicated(mesh.own())),
+    chosen,
   )
 
 
@@ -158,17 +164,29 @@ def frozen_parts(config) -> tuple[str, ...]:
 
 
 def build_learner(
-  config, info: data.Info, learning_rate: Callable, batch_sharding=None
+  config,
+  info: data.Info,
+  learning_rate: Callable,
+  batch_sharding=None,
+  kernels: str | None = None,
 ) -> steps.Learner:
   """The network, its task and its optimizer.
+
+  Args:
+    config: that of the run.
+    info: what its data are.
+    learning_rate: of a step.
+    batch_sharding: where the examples of a batch lie.
+    kernels: that were chosen for the run; None: as this process can.
 
   Raises:
     UserError: one of them cannot be built from the config.
   """
   frozen = frozen_parts(config)
   task = tasks.build(config, info)
+  model = choice.with_kernels(config.model, kernels) if kernels else config.model
   return steps.Learner(
-    models.build(config.model, frozen=frozen, head=task.head()),
+    models.build(model, frozen=frozen, head=task.head()),
     task,
     optim.build(config.optim, learning_rate, models.held(config.model, frozen)),
     config.data.batch_size,

@@ -22,6 +22,7 @@ from resnet_jax.config import parts, paths, settings
 from resnet_jax.distributed import mesh, processes
 from resnet_jax.distributed.preemption import StopRequest
 from resnet_jax.errors import Diverged, Preempted, UserError
+from resnet_jax.native import choice
 from resnet_jax.runs import record as record_lib
 from resnet_jax.runs import results, workdir
 from resnet_jax.runs.headline import in_words, named
@@ -146,8 +147,10 @@ class Loop:
       self._check_past(old)
       self.state = processes.from_first(state, run.template, run.replicated)
       if not self.done:
+        self._tell_kernels()
         self.progress.message(f"resuming at step {self.position.step}")
     else:
+      self._tell_kernels()
       self.progress.phase("initializing")
       shape = run.dataset.info.shape
       init = jax.jit(lambda: steps.init(run.learner, shape), out_shardings=run.replicated)
@@ -156,7 +159,19 @@ class Loop:
         self.state = finetune.begin(run.config, self.state)
     processes.lead(lambda: self.record.begin(self.position, old))
     if not self.done:
+      self.position.kernels = run.choice.kernels
       self._result("running")
+
+  def _tell_kernels(self) -> None:
+    """Says whose convolutions the steps to come are, and whether those so far were others'."""
+    text = f"kernels: {self.setup.choice}"
+    before = self.position.kernels or choice.LIBRARY  # all that older versions had
+    if self.position.step and before != self.setup.choice.kernels:
+      text += (
+        f"; up to step {self.position.step} they were {before}, so that from here on the bits are "
+        "not those of a run that was never stopped"
+      )
+    self.progress.message(text)
 
   def _check_past(self, old) -> None:
     """A changed schedule, a longer run's too, must agree with the steps already taken."""

@@ -10,6 +10,7 @@ from resnet_jax import models
 from resnet_jax.config import default_config
 from resnet_jax.errors import UserError
 from resnet_jax.models import resnet
+from resnet_jax.models.layers import Conv
 from tests.hurry import evaluate
 
 BOTTLENECK = {"depth": 50, "unit": "bottleneck", "projection": "B"}
@@ -115,17 +116,16 @@ def test_dilations_are_torchvisions():
   model, found = models.build(net(**BOTTLENECK, stride_on="3x3", output_stride=8), 10), {}
 
   def note(call, args, kwargs, context):
-    if isinstance(context.module, nn.Conv) and context.module.kernel_size == (3, 3):
+    if isinstance(context.module, Conv) and context.module.kernel == 3:
       stage, unit, _ = context.module.path
-      dilation, strides = context.module.kernel_dilation, context.module.strides
-      found[stage, unit] = (*dilation, *strides)
+      found[stage, unit] = context.module.dilation, context.module.strides
     return call(*args, **kwargs)
 
   with nn.intercept_methods(note):
     shapes(model)
-  assert found["stage2", "first"] == (1, 1, 2, 2) and found["stage2", "rest"] == (1, 1, 1, 1)
-  assert found["stage3", "first"] == (1, 1, 1, 1) and found["stage3", "rest"] == (2, 2, 1, 1)
-  assert found["stage4", "first"] == (2, 2, 1, 1) and found["stage4", "rest"] == (4, 4, 1, 1)
+  assert found["stage2", "first"] == (1, 2) and found["stage2", "rest"] == (1, 1)
+  assert found["stage3", "first"] == (1, 1) and found["stage3", "rest"] == (2, 1)
+  assert found["stage4", "first"] == (2, 1) and found["stage4", "rest"] == (4, 1)
 
 
 @pytest.mark.parametrize(

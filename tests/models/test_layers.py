@@ -11,7 +11,8 @@ from hessian import check, forward_over_reverse, products
 from jax import lax
 
 from resnet_jax.errors import UserError
-from resnet_jax.models.layers import NHWC, BatchNorm, convolution
+from resnet_jax.models.convolution import NHWC, convolution
+from resnet_jax.models.layers import BatchNorm
 from tests.hurry import evaluate
 
 CASES = pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 from cross_entropy import cross_entropy
@@ -17,18 +18,21 @@ from resnet_jax.config import default_config, load_file
 from resnet_jax.data import augment
 from resnet_jax.data.order import batch_indices
 from resnet_jax.errors import UserError
-from resnet_jax.models import layers, resnet
+from resnet_jax.models import convolution, resnet
+from resnet_jax.models.layers import written
 from resnet_jax.models.orders import AFTER_ADD
 from resnet_jax.models.resnet import REMAT
 from resnet_jax.models.shortcuts import SHORTCUTS
-from resnet_jax.models.units import UNITS
+from resnet_jax.models.units import UNITS, ResidualUnit
 from resnet_jax.training import steps
 from resnet_jax.training.setup import setup
 from tests.hurry import evaluate
 
 UNITS_A_STAGE = 3
-# The ways in which a net may be computed; `library` is the convolution that accelerators get.
-PATHS = [{}, {"remat": "none"}, {"remat": "unit"}, {"unroll": 2}, "library"]
+# The ways in which a net may be computed: by kernels of our own; by XLA's for a CPU; and by the
+# library's convolution, which accelerators get.
+OTHERS = {"kernels": "library"}
+PATHS = [{}, {"remat": "none"}, {"remat": "unit"}, {"unroll": 2}, OTHERS, "library"]
 
 
 def make(unit, shortcut, after_add, **more):
@@ -100,8 +104,8 @@ def take(path, monkeypatch):
   """The settings that take a path."""
   if path != "library":
     return path
-  monkeypatch.setattr(layers, "_for_cpu", lax.conv_general_dilated)
-  return {}
+  monkeypatch.setattr(convolution, "_for_cpu", lax.conv_general_dilated)
+  return OTHERS
 
 
 def combinations():
@@ -208,9 +212,85 @@ def test_whole_net(x64, unit, shortcut, after_add, depth, path):
   compare(make(unit, shortcut, after_add, depth=depth, **path), size=16)
 
 
-def second_derivatives(derive, remat):
+def near(found, expected, layers):
+  """Each leaf to ten float32 roundings a layer of its largest value."""
+  found, expected = map(jax.tree.leaves, (found, expected))
+  sizes = [float(jnp.abs(b).max()) for b in expected]
+  for a, b, size in zip(found, expected, sizes, strict=True):
+    assert a.dtype == np.float32 and b.dtype == np.float64
+    size = size if size > 1e-12 * max(sizes) else max(sizes)  # a bias in front of a BN has none
+    atol = 10 * layers * np.finfo(np.float32).eps * size
+    np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+
+
+def places():
+  """All combinations that make sense, the places of a unit dealt out as above."""
+  for number, (unit, shortcut, after_add, _) in enumerate(combinations()):
+    if shortcut != "none" or after_add not in ("bn_after_add", "relu_before_add"):
+      yield unit, shortcut, after_add, ("inside", "shape changes")[number % 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("unit", "shortcut", "after_add", "where"), places())
+def test_unit_in_float32(x64, unit, shortcut, after_add, where):
+  """Output and gradients of each combination, by the formulas in float64."""
+  config = make(unit, shortcut, after_add, dtype="float32")
+  width, stride, activation = (16, 1, "own") if where == "inside" else (32, 2, "shared")
+  frozen = ml_collections.FrozenConfigDict(config)
+  model = ResidualUnit(frozen, width, strides=stride, activation=activation, train=True)
+  channels = 64 if unit == "bottleneck" else 16
+  x = np.random.default_rng(0).standard_normal((4, 4, 4, channels)).astype(np.float32)
+  key = jax.random.key(1)
+  shapes = jax.eval_shape(model.init, key, x, 0, key)
+  params, stats = drawn(shapes["params"], 1), drawn(shapes.get("batch_stats", {}), 2)
+
+  def loss(y):
+    return jnp.vdot(y, jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)), y
+
+  def ours(params, x):
+    variables = {"params": params, "batch_stats": stats}
+    return loss(written(model.apply(variables, x, 0, key, mutable=["batch_stats"])[0]))
+
+  def theirs(params, x):
+    return loss(Net(config, params, stats, key).unit(x, (), width, stride, where, 0))
+
+  (_, y), gradients = evaluate(jax.value_and_grad(ours, (0, 1), has_aux=True), params, x)
+  params, stats, x = jax.tree.map(jnp.float64, (params, stats, x))
+  (_, y2), gradients2 = jax.value_and_grad(theirs, (0, 1), has_aux=True)(params, x)
+  near((y, gradients), (y2, gradients2), 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("unit", "after_add", "depth"), [("basic", "original", 20), ("bottleneck", "full_preact", 29)]
+)
+def test_net_in_float32(x64, unit, after_add, depth):
+  config = make(unit, "identity", after_add, dtype="float32", depth=depth)
+  model = models.build(config, 5)
+  x = np.random.default_rng(0).standard_normal((4, 8, 8, 2)).astype(np.float32)
+  key = jax.random.key(1)
+  shapes = jax.eval_shape(model.init, key, x)
+  params, stats = drawn(shapes["params"], 1), drawn(shapes["batch_stats"], 2)
+
+  def loss(logits):
+    return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(4), jnp.arange(4)]), logits
+
+  def ours(params):
+    variables = {"params": params, "batch_stats": stats}
+    return loss(model.apply(variables, x, train=True, mutable=["batch_stats"])[0])
+
+  def theirs(params):
+    return loss(Net(config, params, stats, key).logits(x, resnet.units_per_stage(config)))
+
+  (_, logits), gradient = evaluate(jax.value_and_grad(ours, has_aux=True), params)
+  params, stats, x = jax.tree.map(jnp.float64, (params, stats, x))
+  (_, logits2), gradient2 = jax.value_and_grad(theirs, has_aux=True)(params)
+  near((logits, gradient), (logits2, gradient2), depth)
+
+
+def second_derivatives(derive, remat, **more):
   """Of a loss by the weights of a net with 1x1 and 3x3 convolutions in its scans, and v."""
-  config = make("single", "conv", "full_preact", remat=remat)
+  config = make("single", "conv", "full_preact", remat=remat, **more)
   model = models.build(config, 5)
   x, labels = jnp.asarray(np.random.default_rng(0).standard_normal((4, 4, 4, 2))), jnp.arange(4)
   shapes = jax.eval_shape(model.init, jax.random.key(0), x)
@@ -227,14 +307,15 @@ def second_derivatives(derive, remat):
 def librarys():
   """H v with the library's convolution."""
   with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
-    patch.setattr(layers, "_for_cpu", lax.conv_general_dilated)
-    return second_derivatives(forward_over_reverse, "none")[0]
+    patch.setattr(convolution, "_for_cpu", lax.conv_general_dilated)
+    return second_derivatives(forward_over_reverse, "none", **OTHERS)[0]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["auto", "library"])
 @pytest.mark.parametrize("remat", REMAT)
-def test_second_derivatives(x64, librarys, remat):
-  found, v = second_derivatives(products, remat)
+def test_second_derivatives(x64, librarys, remat, kernels):
+  found, v = second_derivatives(products, remat, kernels=kernels)
   check(found, librarys, v)
 
 

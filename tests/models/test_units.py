@@ -15,6 +15,7 @@ import resnet_jax
 from resnet_jax import models
 from resnet_jax.config import default_config
 from resnet_jax.errors import UserError
+from resnet_jax.models.layers import written
 from resnet_jax.models.units import ResidualUnit
 from tests.hurry import evaluate
 
@@ -113,7 +114,11 @@ def test_a_unit_that_is_left_out_is_its_shortcut(x64, stochastic, after_add):
     config = net(own, after_add=after_add, residual=residual, dtype="float64")
     unit = ResidualUnit(ml_collections.FrozenConfigDict(config), 16, train=train, total=9)
     variables = unit.init(jax.random.key(0), x)
-    apply = functools.partial(unit.apply, mutable=["batch_stats"])
+
+    def apply(*arguments):
+      y, new = unit.apply(*arguments, mutable=["batch_stats"])
+      return written(y), new
+
     return variables["batch_stats"], *evaluate(apply, variables, x, 8, jax.random.key(1))
 
   before, plain, moved = last("always", 0.0, True)
@@ -258,3 +263,26 @@ def test_a_part_that_is_not_registered_is_named():
   for key in ("after_add", "residual", "shortcut", "unit"):
     with pytest.raises(UserError, match=f"model.{key}='mine' is unknown; .* with its @{key}"):
       models.build(net(**{key: "mine"}), 10)
+
+
+@pytest.mark.parametrize("h", [0, 0.5, "mean", "float32"])
+def test_a_shortcut_may_make_any_shape_that_adds_to_f(x64, h):
+  """Only one that is a map like F is added within a convolution."""
+
+  @resnet_jax.shortcut("any")
+  def any_shape(unit, x, key):
+    if h == "mean":
+      return x.mean((1, 2), keepdims=True), 1
+    return (x.astype(jnp.float32), 1) if h == "float32" else (h, 1)
+
+  x = np.random.default_rng(0).standard_normal((2, 4, 4, 16))
+  config = {"after_add": "full_preact", "dtype": "float64", "shortcut": "any"}
+
+  def output(**more):
+    unit = ResidualUnit(ml_collections.FrozenConfigDict(net(**config | more)), 16, train=True)
+    variables = unit.init(jax.random.key(0), x)
+    return written(
+      evaluate(functools.partial(unit.apply, mutable=["batch_stats"]), variables, x)[0]
+    )
+
+  np.testing.assert_allclose(output(), output(kernels="library"), rtol=1e-6, atol=1e-9)

@@ -21,7 +21,8 @@ from resnet_jax.training import seeds, setup, train
 from tests.data.photos import make as photos
 from tests.training.test_train import facts
 
-NEW = ("identity", "seed", "classes", "rows")  # in a position, which older versions did not save
+# In a position, which older versions did not save.
+NEW = ("identity", "seed", "classes", "rows", "kernels")
 
 
 def tiny(seed=0, **more):
