@@ -25,6 +25,7 @@ NETS = {
   "preact164": (PREACT.format(164), 32),
   "preact1001": (PREACT.format(1001), 32),
   "preact1001-8x8": (PREACT.format(1001), 8),
+  "resnet18": ("configs/resnet.py:family=imagenet,unit=basic,depth=18", 112),
   "resnet50": ("configs/resnet.py:family=imagenet,unit=bottleneck,depth=50", 224),
   "preact200": (PREACT.format(200) + ",family=imagenet", 224),
 }
