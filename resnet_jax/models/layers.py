@@ -22,7 +22,7 @@ from resnet_jax.errors import UserError
 from resnet_jax.models.convolution import Geometry, convolution
 from resnet_jax.models.initializers import KERNEL
 from resnet_jax.models.operation import KEPT
-from resnet_jax.models.surrounded import Affine, activated, moments_of, surrounded
+from resnet_jax.models.surrounded import Affine, activated, defined_moments, moments_of, surrounded
 
 BN = r"(?:.*[/_])?bn\d*"  # the path of a BN, the names of modules joined by slashes
 
@@ -67,6 +67,16 @@ def deferred(x: Map, config: Any) -> Map:
   if isinstance(x, Deferred) or not native_lanes(config) or x.shape[-1] % native_lanes(config):
     return x
   return Deferred(x)
+
+
+def like(x: Map, y: Map) -> Map:
+  """y in the form that x has, as a loop must hand it on."""
+  if not isinstance(x, Deferred):
+    return written(y)
+  if isinstance(y, Deferred):
+    return y
+  mean, squares = defined_moments(y)
+  return Deferred(y, (mean, squares), attached=False)
 
 
 def native_lanes(config: Any) -> int:
@@ -192,8 +202,7 @@ class BatchNorm(nn.Module):
 def of_groups(x: Deferred, size: int) -> tuple[jax.Array, jax.Array]:
   """The mean and the biased variance [G, C] of x over groups of so many examples."""
   if x.moments is None:
-    mean = x.x.mean((1, 2))
-    squares = jnp.square(x.x - mean[:, None, None]).sum((1, 2))
+    mean, squares = defined_moments(x.x)
   else:
     mean, squares = x.moments if x.attached else moments_of(x.x, x.moments)
   positions = x.x.shape[1] * x.x.shape[2]

@@ -178,7 +178,7 @@ class Stage(nn.Module):
       return x
 
     def step(unit: ResidualUnit, x: layers.Map, number: Any, key: Any) -> tuple[layers.Map, None]:
-      return unit(x, number, key), None
+      return layers.like(x, unit(x, number, key)), None
 
     rest = nn.scan(
       step,

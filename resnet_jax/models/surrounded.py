@@ -19,6 +19,7 @@ from resnet_jax.models.operation import Operation
 Array = jax.Array
 Affine = tuple[Array, Array]  # factor and offset, each [N, C]
 NO_AFFINE = (None, None)
+Moments = tuple[Array, Affine] | None  # y, and factor and offset that its moments' gradients are
 
 
 def surrounded(
@@ -50,6 +51,9 @@ def surrounded(
   return y, mean, squares, x
 
 
+# Below, `_compute` is by the kernels, `_defined` the same by JAX's operations.
+
+
 def _compute(
   x: Array,
   kernel: Array,
@@ -78,7 +82,7 @@ def _defined(
 ) -> list[Array]:
   y = canonical(activated(x, affine, relu), kernel, at=at)
   y = y if add is None else y + add
-  moments = _defined_moments(y)
+  moments = defined_moments(y)
   return [y, *(moments if attached else jax.lax.stop_gradient(moments)), x]
 
 
@@ -119,9 +123,6 @@ def _backward(
   if wanted[3]:
     add = whole(dy, from_moments)
   return dx, dkernel, tuple(of_affine) if affine else None, add
-
-
-Moments = tuple[Array, Affine] | None
 
 
 def whole(dy: Array, from_moments: Moments) -> Array:
@@ -221,13 +222,14 @@ def _affine_of_moments(x: Array, mean: Array, of_mean: Any, of_squares: Any) -> 
   return factor, offset
 
 
-def _defined_moments(x: Array, *_: Array) -> list[Array]:
+def defined_moments(x: Array, *_: Array) -> list[Array]:
+  """The moments of x, by its values."""
   mean = x.mean((1, 2))
   return [mean, jnp.square(x - mean[:, None, None]).sum((1, 2))]
 
 
 _moments = Operation(
-  "moments", lambda _, *moments: moments, _defined_moments, _moments_backward, lambda: 1
+  "moments", lambda _, *moments: moments, defined_moments, _moments_backward, lambda: 1
 )
 _forward = Operation(
   "surrounded_convolution", _compute, _defined, _backward, lambda attached, **_: 2 * attached

@@ -286,3 +286,20 @@ def test_a_shortcut_may_make_any_shape_that_adds_to_f(x64, h):
     )
 
   np.testing.assert_allclose(output(), output(kernels="library"), rtol=1e-6, atol=1e-9)
+
+
+def test_a_shortcut_may_stand_where_the_shape_changes_alone(x64):
+  @resnet_jax.shortcut("seldom")
+  def seldom(unit, x, key):
+    return (unit.project(x) if unit.strides > 1 else 0), 1
+
+  x = np.random.default_rng(0).standard_normal((2, 8, 8, 3))
+
+  def output(**more):
+    config = {"after_add": "full_preact", "dtype": "float64", "shortcut": "seldom"}
+    model = models.build(net(**config | more), 10)
+    variables = model.init(jax.random.key(0), x)
+    apply = functools.partial(model.apply, train=True, mutable=["batch_stats"])
+    return evaluate(apply, variables, x)[0]
+
+  np.testing.assert_allclose(output(), output(kernels="library"), rtol=1e-9, atol=1e-12)
