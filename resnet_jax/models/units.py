@@ -135,12 +135,13 @@ class ResidualUnit(nn.Module):
     if take != "always":
       return Residual(self, first + rest, written(x)), written(x)
     start = self.layers(first, deferred(x, self.config) if first else written(x))
-    begun = self.layers(rest[:1], start) if native_lanes(self.config) else start
-    if not isinstance(begun, Deferred):
+    if not native_lanes(self.config):
       return Residual(self, rest, start), written(x)
-    own = not first or isinstance(start, Deferred)  # else a layer of one's own wrote what it read
-    source = begun.source if own else None
-    return Residual(self, rest[1:], begun), written(x) if source is None else source
+    begun = self.layers(rest[:1], start)
+    source = begun.source if isinstance(begun, Deferred) else None
+    if source is None or (first and not isinstance(start, Deferred)):
+      source = written(x)  # what was read is not x: a layer of one's own has made it of x
+    return Residual(self, rest[1:], begun), source
 
   @property
   def convolutions(self) -> list[tuple[int, int]]:
