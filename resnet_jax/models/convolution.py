@@ -41,7 +41,7 @@ def convolution(
   dimension_numbers: Any = NHWC,
   **options: Any,
 ) -> jax.Array:
-  """What `nn.Conv` calls: the library's convolution, on a CPU one that is fast there.
+  """The library's convolution, on a CPU a way of it that is fast there; `nn.Conv` can call it.
 
   Takes what `lax.conv_general_dilated` takes, with the same result.
   """

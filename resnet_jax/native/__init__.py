@@ -62,7 +62,7 @@ def forward(
   """
   arrays = [("nhwc", x), *_under("nc", affine), ("ijco", kernel), ("npqo", add)]
   of_outputs = x.shape[0], kernel.shape[3]
-  results = {"npqo": (x.shape[0], *out, kernel.shape[3]), "no": of_outputs, "no ": of_outputs}
+  results = [("npqo", (x.shape[0], *out, kernel.shape[3])), ("no", of_outputs), ("no", of_outputs)]
   return _call("forward", arrays, results, relu, window)
 
 
@@ -86,7 +86,8 @@ def backward(
   arrays = [("npqo", dy), ("npqo", y), *_under("no", affine_y), ("ijco", kernel)]
   arrays += [("nhwc", x), *_under("nc", affine), ("nhwc", add)]
   of_channels = dy.shape[0], kernel.shape[2]
-  results = {"nhwc": (dy.shape[0], *size, kernel.shape[2]), "nc": of_channels, "nc ": of_channels}
+  dx = dy.shape[0], *size, kernel.shape[2]
+  results = [("nhwc", dx), ("nc", of_channels), ("nc", of_channels)]
   return _call("backward", arrays, results, relu, window)
 
 
@@ -103,7 +104,7 @@ def weights(
 ) -> list[Array]:
   """The gradient [*size, C, O] of the kernel of a `forward` from dy + factor_y * y + offset_y."""
   arrays = [("nhwc", x), *_under("nc", affine), ("npqo", dy), ("npqo", y), *_under("no", affine_y)]
-  return _call("weights", arrays, {"ijco": (*size, x.shape[3], dy.shape[3])}, relu, window)
+  return _call("weights", arrays, [("ijco", (*size, x.shape[3], dy.shape[3]))], relu, window)
 
 
 def _under(axes: str, pair: Affine) -> list[tuple[str, Array | None]]:
@@ -113,7 +114,7 @@ def _under(axes: str, pair: Affine) -> list[tuple[str, Array | None]]:
 def _call(
   name: str,
   arrays: list[tuple[str, Array | None]],
-  results: dict[str, tuple[int, ...]],
+  results: list[tuple[str, tuple[int, ...]]],
   relu: bool,
   window: Window,
 ) -> list[Array]:
@@ -121,8 +122,8 @@ def _call(
   given = [(axes, array) for axes, array in arrays if array is not None]
   present = tuple(array is not None for _, array in arrays)
   axes = tuple(axes for axes, _ in given)
-  names = tuple(result.strip() for result in results)
-  call = Call(name, present, axes, names, tuple(results.values()), relu, window)
+  names, shapes = tuple(each for each, _ in results), tuple(shape for _, shape in results)
+  call = Call(name, present, axes, names, shapes, relu, window)
   values = [array for _, array in given]
   sizes: dict[str, int] = {}
   for axis, size in zip("".join(axes), sum((array.shape for array in values), ()), strict=True):

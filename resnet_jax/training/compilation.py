@@ -23,6 +23,9 @@ def set_up() -> None:
     os.environ["XLA_FLAGS"] = f"{flags} {EXACT}=true".lstrip()
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     jax.config.update("jax_compilation_cache_dir", str(paths.cache() / "xla"))
+  # The key of a program on several devices held the addresses of functions that partition our own
+  # kernels, other ones in every process: each start compiled anew.
+  jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
   # With XLA's own caches inside it, the key of every program holds the path of the folder: a cache
   # that is copied, or mounted elsewhere, would not have a single hit.
   if "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES" not in os.environ:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from resnet_jax.native import library
+
 SHOW = """
 import os
 from resnet_jax.training import compilation
@@ -82,3 +84,44 @@ def test_nondeterministic_kernels_are_left_out_unless_the_user_wants_them(tmp_pa
   )
   assert done.stdout == f"{tmp_path}/resnet_jax/xla {told}\n"
   assert any((tmp_path / "resnet_jax" / "xla").iterdir())  # small programs are kept
+
+
+ON_TWO_DEVICES = """
+from resnet_jax.training import compilation
+compilation.set_up()
+import jax
+import numpy as np
+from resnet_jax.models.convolution import Geometry
+from resnet_jax.models.surrounded import surrounded
+from resnet_jax.native import library
+assert library.available()
+misses = []
+def listen(event, **_):
+  if event == "/jax/compilation_cache/cache_misses": misses.append(event)
+mesh = jax.make_mesh((2,), ("data",))
+over = jax.sharding.NamedSharding(mesh, jax.P("data"))
+x = jax.device_put(np.ones((2, 4, 4, 16), np.float32), over)
+kernel = np.ones((3, 3, 16, 16), np.float32)
+at = Geometry((1, 1), ((1, 1), (1, 1)), (1, 1))
+jax.monitoring.register_event_listener(listen)
+jax.jit(lambda x, kernel: surrounded(x, kernel, at=at)[0])(x, kernel)
+print(len(misses))
+"""
+
+
+def test_another_process_has_the_programs_of_several_devices(tmp_path):
+  if not library.available():
+    pytest.skip("there is no C++ compiler")
+  environment = os.environ | {
+    "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+  }
+  for misses in ("1", "0"):
+    done = subprocess.run(
+      [sys.executable, "-c", ON_TWO_DEVICES],
+      env=environment,
+      check=True,
+      capture_output=True,
+      text=True,
+    )
+    assert done.stdout.split() == [misses]
