@@ -27,19 +27,15 @@ def child(given: dict[str, Any]) -> None:
   import numpy as np
   import ours
 
-  from resnet_jax.training import steps
+  from resnet_jax.training import compilation, steps
 
   spec, size = common.NETS[given["net"]]
   config = ours.config(spec, {"remat": given["remat"], "dtype": given["dtype"]})
   learner = ours.learner(config, given["batch"])
   state = jax.eval_shape(lambda: steps.init(learner, (size, size, 3)))
   dispatch = jax.jit(steps.dispatch(learner, 16), donate_argnums=0)
-  planned = dispatch.lower(state, ours.examples(size), np.int32(1)).compile().memory_analysis()
-  sizes = (
-    getattr(planned, f"{kind}_size_in_bytes") for kind in ("argument", "output", "temp", "alias")
-  )
-  argument, output, temporary, alias = sizes
-  print(argument + output + temporary - alias)
+  compiled = dispatch.lower(state, ours.examples(size), np.int32(1)).compile()
+  print(compilation.planned_bytes(compiled))
 
 
 def peak(net: str, batch: int, remat: str, dtype: str) -> int:

@@ -9,6 +9,7 @@ COMMANDS = """\
 python -m resnet_jax.main       trains, evaluates or describes a run
 python -m resnet_jax.sweep      trains the rows of a sweep file with several seeds
 python -m resnet_jax.report     writes the page that compares the runs of sweeps
+python -m resnet_jax.study      measures what happens inside of networks, and draws it
 python -m resnet_jax.classify   names what images show
 python -m resnet_jax.features   writes a stage's features for every image in a folder
 python -m resnet_jax.convert    imports weights of other frameworks, or exports a run's

@@ -15,7 +15,7 @@ from resnet_jax.config import paths
 from resnet_jax.data import augment
 from resnet_jax.distributed import mesh
 from resnet_jax.errors import UserError
-from resnet_jax.models import ResNet
+from resnet_jax.models import Network
 from resnet_jax.runs import metrics
 from resnet_jax.runs import workdir as workdir_lib
 from resnet_jax.runs.checkpoint import Checkpoints
@@ -39,7 +39,7 @@ class Run(NamedTuple):
     return f"Run({config_lib.in_words(self.config)}, step {self.step})"
 
   @property
-  def model(self) -> ResNet:
+  def model(self) -> Network:
     """The network itself."""
     return self.learner.model
 

@@ -110,7 +110,8 @@ def _expand(jaxpr):
 
 def _path(name_stack: str) -> str:
   """Modules only, without the methods that Flax writes between them."""
-  names = [name for name in name_stack.split("/") if "." not in name and name != "ResNet"]
+  networks = {network.__name__ for network in models.MODELS.values()}
+  names = [name for name in name_stack.split("/") if "." not in name and name not in networks]
   return "/".join(names).replace("first", "unit1")
 
 

@@ -63,7 +63,8 @@ def net(model: Mapping[str, Any]) -> dict[str, Any]:
     full["shortcut"] = {0: "none", 1: "identity"}.get(full["shortcut_scale"], "scaling")
   values = leaves(full, "model.")
   rows = {key: row for key, row in SETTINGS.items() if key in values}
-  keys = {*having("paper"), *(key for key, row in rows.items() if row.belongs)}
+  told = having("paper")
+  keys = {*told, *(key for key, row in rows.items() if row.belongs and row.belongs.to in told)}
   if full["name"] != _DEFAULTS["name"]:
     keys.add("model.name")  # a user's, which no paper has
   read = [key for key in rows if key in keys and not idle(rows[key], values)]

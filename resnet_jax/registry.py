@@ -42,7 +42,7 @@ class Registry(Mapping[str, Any]):
 
   Args:
     kind: what messages call a part, such as "shortcut".
-    key: the setting, such as "model.shortcut".
+    key: the setting, such as "model.shortcut"; empty if no config chooses such a part.
     taken: names that the setting gives another meaning.
     within: the names of the parts that a value of the setting uses, such as the layers of an
       after_add; None: the value is the name of the part itself.
@@ -103,7 +103,8 @@ class Registry(Mapping[str, Any]):
     """
     if name in self.parts:
       return self.parts[name].value
-    raise UserError(f"{errors.unknown(self.key, name, self)}; {self.own}")
+    key = self.key or f"the {self.kind}"
+    raise UserError(f"{errors.unknown(key, name, self)}; {self.own}")
 
   @property
   def own(self) -> str:

@@ -19,7 +19,7 @@ def test_the_package_lists_its_commands(monkeypatch, capsys, argument, code, str
   said = getattr(capsys.readouterr(), stream)
   assert "--config=configs/preact1001.py:digits --workdir=runs/digits" in said
   listed = re.findall(r"^python -m (\S+)", said, re.MULTILINE)
-  assert len(listed) == 6
+  assert len(listed) == 7
   assert all(importlib.util.find_spec(name) for name in listed)
   assert said == commands.COMMANDS
 

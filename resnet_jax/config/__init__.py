@@ -107,6 +107,8 @@ def in_words(config: ml_collections.ConfigDict) -> str:
   """The net and its data in a few words: `cifar basic-20, identity, original, digits`."""
   model = config.model
   net = f"{model.family} {model.unit}-{model.depth}, {model.shortcut}, {model.after_add}"
+  if model.name != "resnet":
+    net = model.name  # whose settings are its own
   return f"{net}, {config.data.name}"
 
 

@@ -23,6 +23,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _FILES = {
   "get_config": ("a config file of one run", "resnet_jax.main"),
   "get_sweep": ("a sweep file", "resnet_jax.sweep"),
+  "get_study": ("a study file", "resnet_jax.study"),
 }
 
 

@@ -121,7 +121,7 @@ def changes(entries: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _registered() -> Iterator[tuple[registry.Registry, str, registry.Part]]:
   for place in registry.REGISTRIES:
-    for name, part in place.parts.items():
+    for name, part in place.parts.items() if place.key else ():
       yield place, name, part
 
 

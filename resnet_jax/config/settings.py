@@ -44,6 +44,8 @@ def _shortcut(*names: str) -> Belongs:
   return Belongs("model.shortcut", only=names, text=" and ".join(names))
 
 
+_RESNET = Belongs("model.name", only=("resnet",), text="model.name=resnet")
+_PLAIN = Belongs("model.name", only=("plain",), text="model.name=plain")
 _BOTTLENECK = Belongs("model.unit", only=("bottleneck",), text="model.unit=bottleneck")
 _STEP = Belongs("optim.schedule", only=("step",), text="optim.schedule=step")
 _WARMUP = Belongs("optim.warmup", never=(0,), text="an optim.warmup of a step or more")
@@ -71,25 +73,31 @@ SETTINGS: dict[str, Setting] = {
   ),
   # The network.
   "model.name": one_of(
-    ("resnet",), "Network: the package's, or one of your own.", roles=("weights",)
+    ("resnet", "plain"), "Network: the package's, or one of your own.", roles=("weights",)
   ),
   "model.family": one_of(
     ("cifar", "imagenet"),
     "Stem and stages, as the papers have them for CIFAR or for ImageNet.",
+    belongs=_RESNET,
     roles=("weights", "exported", "paper"),
   ),
   "model.depth": number(
     110,
     "Layers: convolutions along the main path, and the classifier.",
+    belongs=_RESNET,
     roles=("weights", "exported", "paper", "depth"),
   ),
   "model.unit": one_of(
     ("basic", "bottleneck", "single"),
     "Convolutions of F: two 3x3, a bottleneck of three, or a single 3x3.",
+    belongs=_RESNET,
     roles=("weights", "exported", "paper", "depth", "word"),
   ),
   "model.shortcut": one_of(
-    _SHORTCUTS, "Shortcut h(x); see models/shortcuts.py.", roles=("weights", "paper", "word")
+    _SHORTCUTS,
+    "Shortcut h(x); see models/shortcuts.py.",
+    belongs=_RESNET,
+    roles=("weights", "paper", "word"),
   ),
   "model.shortcut_scale": number(1.0, "Factor on the shortcut.", belongs=_shortcut("scaling")),
   "model.residual_scale": number(1.0, "Factor on F.", belongs=_shortcut("scaling")),
@@ -104,11 +112,13 @@ SETTINGS: dict[str, Setting] = {
   "model.after_add": one_of(
     _ORDERS,
     "Order of the layers in F, and f, which comes after the addition; see models/orders.py.",
+    belongs=_RESNET,
     roles=("weights", "paper", "word"),
   ),
   "model.residual": one_of(
     ("always",),
     "Whether F is computed: always, or as a part of your own decides.",
+    belongs=_RESNET,
     roles=("weights",),
   ),
   "model.projection": one_of(
@@ -128,15 +138,17 @@ SETTINGS: dict[str, Setting] = {
     32,
     "Stride of an ImageNet net's last map: 32, or 16 or 8 by dilation.",
     OUTPUT_STRIDE,
+    belongs=_RESNET,
     roles=("exported", "lacking"),
   ),
   "model.pool_padding": one_of(
     ("both", "end"),
     "Padding of the ImageNet stem's pool: on both sides, or at the end as in Caffe.",
+    belongs=_RESNET,
     roles=("weights", "exported"),
   ),
   "model.init": one_of(
-    ("msra", "msra_fan_out", "xavier", "pytorch"),
+    ("msra", "msra_fan_out", "xavier", "lecun", "orthogonal", "pytorch"),
     "Initialization of the kernels.",
     roles=("training",),
   ),
@@ -153,20 +165,48 @@ SETTINGS: dict[str, Setting] = {
     "What the backward pass computes again instead of keeping it: nothing, BN and ReLU, or whole "
     "units.",
     default="norm",
+    belongs=_RESNET,
     resume="free",
   ),
-  "model.unroll": number(1, "Units in one turn of a stage's loop.", COUNT, resume="free"),
-  "model.norm.decay": number(0.9, "Decay of BN's running statistics.", SHARE, roles=("training",)),
+  "model.unroll": number(
+    1, "Units in one turn of a stage's loop.", COUNT, belongs=_RESNET, resume="free"
+  ),
+  "model.norm.decay": number(
+    0.9, "Decay of BN's running statistics.", SHARE, belongs=_RESNET, roles=("training",)
+  ),
   "model.norm.epsilon": number(
-    1e-5, "Number that BN adds to the variance.", POSITIVE, roles=("weights", "exported")
+    1e-5,
+    "Number that BN adds to the variance.",
+    POSITIVE,
+    belongs=_RESNET,
+    roles=("weights", "exported"),
   ),
   "model.norm.group_size": number(
     0,
     "Examples that share BN's statistics; it divides the batch, and 0 is the whole batch.",
     NOT_NEGATIVE,
+    belongs=_RESNET,
     roles=("training",),
   ),
-  "model.norm.frozen": Setting(False, "Whether every BN stays as it is while the weights train."),
+  "model.norm.frozen": Setting(
+    False, "Whether every BN stays as it is while the weights train.", belongs=_RESNET
+  ),
+  "model.plain.layers": number(
+    22,
+    "Convolutions of a plain net without normalization.",
+    COUNT,
+    belongs=_PLAIN,
+    roles=("weights",),
+  ),
+  "model.plain.width": number(
+    16, "Channels of each of its layers.", COUNT, belongs=_PLAIN, roles=("weights",)
+  ),
+  "model.plain.activation": one_of(
+    ("relu", "prelu", "linear"),
+    "What follows each of its convolutions.",
+    belongs=_PLAIN,
+    roles=("weights",),
+  ),
   # The data set, and how it is augmented.
   "data.name": Setting(
     "cifar10",
@@ -240,6 +280,9 @@ SETTINGS: dict[str, Setting] = {
     "Whether the momentum is Nesterov's.",
     belongs=Belongs("optim.momentum", never=(0,), text="an optim.momentum above 0"),
   ),
+  "optim.clip": number(
+    0.0, "Norm to which a longer gradient of all parameters is cut; 0: none.", NOT_NEGATIVE
+  ),
   "optim.weight_decay": number(
     1e-4, "Weight decay, of every parameter as in the papers.", NOT_NEGATIVE
   ),
@@ -283,7 +326,8 @@ SETTINGS: dict[str, Setting] = {
 # fmt: off
 READERS = {
   "seed": "training.setup", "task.": "tasks", "task.loss": "tasks.classification",
-  "model.": "models.resnet", "model.unit": "models.units", "model.gate_bias": "models.units",
+  "model.": "models.resnet", "model.plain.": "models.plain",
+  "model.unit": "models.units", "model.gate_bias": "models.units",
   "model.residual": "models.units", "model.residual_scale": "models.shortcuts",
   "model.projection": "models.units", "model.stride_on": "models.units",
   "model.shortcut": "models.shortcuts", "model.dropout_rate": "models.shortcuts",
@@ -309,7 +353,10 @@ def reader(key: str) -> str:
 def idle(setting: Setting, values: Mapping[str, Any]) -> bool:
   """Whether the values of other settings leave this one unread."""
   belongs = setting.belongs
-  return belongs is not None and belongs.idle(SETTINGS[belongs.to], values[belongs.to])
+  if belongs is None:
+    return False
+  chooser = SETTINGS[belongs.to]
+  return belongs.idle(chooser, values[belongs.to]) or idle(chooser, values)
 
 
 def having(role: str) -> tuple[str, ...]:

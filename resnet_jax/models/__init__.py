@@ -13,8 +13,9 @@ from resnet_jax.config.setting import Setting
 from resnet_jax.config.settings import SETTINGS, idle
 from resnet_jax.errors import UserError
 from resnet_jax.models import layers, orders, resnet
-from resnet_jax.models.heads import Classifier, Map
+from resnet_jax.models.heads import Classifier, Map, Network
 from resnet_jax.models.orders import AFTER_ADD, after_add, layer, norm
+from resnet_jax.models.plain import Plain
 from resnet_jax.models.resnet import ResNet, by_unit
 from resnet_jax.models.shortcuts import SHORTCUTS, shortcut
 from resnet_jax.models.units import RESIDUALS, UNITS, residual, unit
@@ -24,6 +25,8 @@ __all__ = [
   "MODELS",
   "Classifier",
   "Map",
+  "Network",
+  "Plain",
   "ResNet",
   "after_add",
   "build",
@@ -37,7 +40,7 @@ __all__ = [
 ]
 
 # Functions of `config.model`, the head and the frozen parts; they return a module that has the
-# attributes of a `ResNet` and is applied as one.
+# attributes of a `Network` and is applied as one.
 MODELS = Registry("model", "model.name")
 _TABLES = {table.key: table for table in (MODELS, UNITS, SHORTCUTS, AFTER_ADD, RESIDUALS)}
 
@@ -105,7 +108,7 @@ def build(
   Args:
     config: `config.model`.
     classes: how many the classifier tells apart.
-    frozen: as `ResNet` has it.
+    frozen: as `Network` has it.
     head: in the classifier's place: see `models/heads.py`.
 
   Raises:
@@ -119,3 +122,4 @@ def build(
 
 
 MODELS("resnet")(ResNet)
+MODELS("plain")(Plain)

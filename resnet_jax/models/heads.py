@@ -12,7 +12,8 @@ A task may bring a head of its own, whose parameters stand under its own name:
     models.build(config.model, head=Segmenter(21, name="segmenter"))
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import jax
 from flax import linen as nn
@@ -29,6 +30,37 @@ class Map(struct.PyTreeNode):
   stride: int = struct.field(pytree_node=False)  # pixels of the image from one position to the next
 
 
+class Network(nn.Module):
+  """Images [N, H, W, C], normalized -> what the head makes of the maps, such as logits.
+
+  Attributes:
+    config: `config.model`, frozen.
+    head: called as `head(maps, train)` with what `maps` gives; None: the maps themselves.
+    frozen: parts (stem, stage1 ...) that are used as they are while the others train: with their
+      running statistics, and without a gradient.
+  """
+
+  config: Any
+  head: Callable[[dict[str, Map], bool], Any] | None = None
+  frozen: tuple[str, ...] = ()
+  preserve_adopted_names: ClassVar[bool] = True  # a head keeps its own name
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> Any:
+    maps = self.maps(x, train)
+    return maps if self.head is None else self.head(maps, train)
+
+  def maps(self, x: jax.Array, train: bool) -> dict[str, Map]:
+    """The output of every part, by its name."""
+    raise NotImplementedError
+
+  @property
+  def classes(self) -> int:
+    """How many classes the head tells apart, if it does that."""
+    found: int = getattr(self.head, "classes", 0)
+    return found
+
+
 class Classifier(nn.Module):
   """The mean over the positions of the last map -> logits [N, classes], float32 or float64.
 
@@ -42,7 +74,7 @@ class Classifier(nn.Module):
 
   @nn.compact
   def __call__(self, maps: Mapping[str, Map], train: bool = False) -> jax.Array:
-    """`maps`: by the names of the parts, as `ResNet.maps` gives them."""
+    """`maps`: by the names of the parts, as `Network.maps` gives them."""
     x = maps[last(maps)].array
     dtype = master_dtype(x.dtype)
     x = x.astype(dtype).mean((1, 2))

@@ -1,8 +1,7 @@
 """Residual and plain nets of any depth: stem, stages of units, head ([R] 3.3, 4.2; [I] 3)."""
 
 import bisect
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from flax.core import DenyList
 
 from resnet_jax.errors import UserError
 from resnet_jax.models import layers
-from resnet_jax.models.heads import Map
+from resnet_jax.models.heads import Map, Network
 from resnet_jax.models.layers import Conv, native_lanes, written
 from resnet_jax.models.operation import KEPT
 from resnet_jax.models.orders import Place, order
@@ -64,25 +63,8 @@ def units_per_stage(config: Any) -> tuple[int, ...]:
   raise UserError(f"model.depth={config.depth} {why}; the nearest: {' and '.join(map(str, near))}")
 
 
-class ResNet(nn.Module):
-  """Images [N, H, W, C], normalized -> what the head makes of the maps, such as logits.
-
-  Attributes:
-    config: `config.model`, frozen.
-    head: called as `head(maps, train)` with what `maps` gives; None: the maps themselves.
-    frozen: parts (stem, stage1 ...) that are used as they are while the others train: with their
-      running statistics, and without a gradient.
-  """
-
-  config: Any
-  head: Callable[[dict[str, Map], bool], Any] | None = None
-  frozen: tuple[str, ...] = ()
-  preserve_adopted_names: ClassVar[bool] = True  # a head keeps its own name
-
-  @nn.compact
-  def __call__(self, x: jax.Array, train: bool = False) -> Any:
-    maps = self.maps(x, train)
-    return maps if self.head is None else self.head(maps, train)
+class ResNet(Network):
+  """A stem, stages of units, and the head: `config.model`."""
 
   def maps(self, x: jax.Array, train: bool) -> dict[str, Map]:
     """The output of every part: stem, stage1 ...
@@ -112,12 +94,6 @@ class ResNet(nn.Module):
       y = layer(Place(config, train), y, "last_")
     maps[name] = Map(written(y), stride)
     return maps
-
-  @property
-  def classes(self) -> int:
-    """How many classes the head tells apart, if it does that."""
-    found: int = getattr(self.head, "classes", 0)
-    return found
 
 
 class Stem(nn.Module):

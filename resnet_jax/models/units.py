@@ -117,14 +117,17 @@ class ResidualUnit(nn.Module):
     key = None if key is None else jax.random.fold_in(key, number)
     h, weight = SHORTCUTS[self.config.shortcut](self, x, key)
     another = None if key is None or take == "always" else jax.random.fold_in(key, 1)
-    if take == "always" and isinstance(h, jax.Array) and isinstance(weight, int) and weight == 1:
-      y = F.plus(h)
-    else:
-      y = h + weight * RESIDUALS[take](self, F, another)
-    y = self.layers(after, y)
+    y = self.layers(after, self.add(h, weight, F, take, another))
     if isinstance(y, Deferred) and y.affine is None:
       return Deferred(y.x, y.moments, attached=False)
     return written(y).astype(self.config.dtype)  # parts may compute in float32
+
+  def add(self, h: Any, weight: Any, F: Residual, take: str, key: jax.Array | None) -> Map:
+    """h(x) + weight F(x), of which `take` computes F; a method, so that studies can look in."""
+    if take == "always" and isinstance(h, jax.Array) and isinstance(weight, int) and weight == 1:
+      return F.plus(h)
+    y: jax.Array = h + weight * RESIDUALS[take](self, F, key)
+    return y
 
   def begin(
     self, first: tuple[Layer, ...], rest: tuple[Layer, ...], x: Map, take: str

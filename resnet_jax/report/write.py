@@ -3,7 +3,7 @@
 import csv
 import io
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from resnet_jax.report import facts, html, markdown
@@ -16,18 +16,28 @@ from resnet_jax.runs import whole
 def write(sweeps: Sequence[ReportedSweep], folder: pathlib.Path) -> pathlib.Path:
   """Writes the report and returns the page. Nothing is written before all of it is made."""
   page = build(sweeps)
-  files = {f"figures/{figure.name}.svg": figure.svg for figure in _figures(page)}
-  files |= {f"figures/{figure.name}.png": figure.png for figure in _figures(page)}
   lines = [(sweep, group, row) for sweep in sweeps for group in sweep.groups for row in group.rows]
   rows = [
     ({"sweep": sweep.name, "group": group.name, "row": row.name}, row, group.base)
     for sweep, group, row in lines
   ]
   runs = [(names | {"seed": run.seed}, row, run) for names, row, _ in rows for run in row.runs]
+  tables = {
+    "numbers.csv": [names | facts.number_line(row, run) for names, row, run in runs],
+    "rows.csv": [names | facts.row_line(row, base) for names, row, base in rows],
+    "timing.csv": [names | facts.timing_line(run) for names, _, run in runs],
+  }
+  return save(page, tables, folder)
+
+
+def save(
+  page: Section, tables: Mapping[str, Sequence[dict[str, Any]]], folder: pathlib.Path
+) -> pathlib.Path:
+  """Writes a page, its figures, and tables as CSV by their names; returns the HTML file."""
+  files = {f"figures/{figure.name}.svg": figure.svg for figure in _figures(page)}
+  files |= {f"figures/{figure.name}.png": figure.png for figure in _figures(page)}
+  files |= {name: _csv(lines) for name, lines in tables.items()}
   files |= {
-    "numbers.csv": _csv([names | facts.number_line(row, run) for names, row, run in runs]),
-    "rows.csv": _csv([names | facts.row_line(row, base) for names, row, base in rows]),
-    "timing.csv": _csv([names | facts.timing_line(run) for names, _, run in runs]),
     "report.md": _bytes(markdown.render(page)),
     "index.html": _bytes(html.render(page)),
   }

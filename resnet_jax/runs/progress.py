@@ -64,8 +64,15 @@ class Progress:
   but warnings.
   """
 
-  def __init__(self, total: int, console: Any = None, process: int | None = None):
+  def __init__(
+    self,
+    total: int,
+    console: Any = None,
+    process: int | None = None,
+    what: str = "training",
+  ):
     self.total = total
+    self.what = what
     self.process = process
     self.console = console or best_effort_console()
     self.bar: Any = None  # from the first phase or step on
@@ -91,7 +98,7 @@ class Progress:
         TimeElapsedColumn(),
         console=self.console,
       )
-      self.task = self.bar.add_task("training", total=self.total, values="")
+      self.task = self.bar.add_task(self.what, total=self.total, values="")
       self.bar.start()
     self.bar.update(self.task, **values)
     return True
@@ -104,6 +111,10 @@ class Progress:
     """Says what goes on while no step is taken."""
     if not self._show(values=f"{text} ..."):
       self.message(f"{text} ...")
+
+  def completed(self, count: int) -> None:
+    """Shows that so many of the total are done, where there is a bar."""
+    self._show(completed=count)
 
   def message(self, text: str) -> None:
     """Prints a line that stays."""

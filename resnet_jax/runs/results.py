@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax.config import to_json
+from resnet_jax.config import in_words, to_json
 from resnet_jax.native import choice
 from resnet_jax.runs import curves, metrics, whole
 from resnet_jax.runs.headline import Metric
@@ -89,8 +89,7 @@ def _git(*arguments: str) -> str | None:
 
 def plot(workdir: pathlib.Path, config, headline: Metric) -> None:
   """Draws `plots/curves.png` from the run's metrics."""
-  model = config.model
-  title = f"{model.family} {model.unit}-{model.depth}, {model.after_add}, {config.data.name}"
+  title = in_words(config)
   folder = workdir / "plots"
   folder.mkdir(exist_ok=True)  # before it draws: in place of a folder that vanishes, none is made
   curves.plot(metrics.read_rows(workdir), headline, folder / "curves.png", title)

@@ -11,7 +11,6 @@ are finished, 1 bad input, 2 some runs failed, 75 stopped, run me again.
 import os
 import pathlib
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,8 +24,6 @@ from resnet_jax.sweep import plan as plan_lib
 from resnet_jax.sweep.devices import Slot
 from resnet_jax.sweep.plan import PlannedRun
 from resnet_jax.training import compilation
-
-EXIT_FAILED = 2
 
 _CONFIG = flags.DEFINE_string(
   "config", None, "Sweep file, such as configs/sweeps/shortcuts.py:digits."
@@ -64,15 +61,20 @@ def parse(argv: list[str]) -> list[str]:
       raise UserError("--together belongs to --launcher=local")
     if _TOGETHER.value and _DRY_RUN.value:
       raise UserError("--dry_run foretells runs of a process each; leave --together out")
-    plan_lib.settings(argv, _CONFIG.value)
+    _settings(argv)
     return argv
   except (UserError, flags.Error) as error:
     cli.refuse(error)
 
 
+def _settings(argv: list[str]) -> dict[str, Any]:
+  spec = _CONFIG.value
+  return plan_lib.settings(argv, (lambda: plan_lib.read(spec, {}).base) if spec else None)
+
+
 def main(argv: list[str]) -> None:
   """Runs the sweep that the flags ask for."""
-  shared = plan_lib.settings(argv, _CONFIG.value)
+  shared = _settings(argv)
   if not _CONFIG.value:
     raise UserError("--config is missing: name a sweep, as --config=configs/sweeps/shortcuts.py")
   if not _WORKDIR.value:
@@ -132,11 +134,7 @@ def _run(runs: Sequence[PlannedRun], slots: Sequence[Slot], folder: pathlib.Path
   cli.announce(f"running what is left of {len(runs)} runs, {min(len(slots), len(runs))} at a time")
   ended = local.run_all(runs, slots)
   print(f"the report is in {make([folder], _GROUPS.value, folder / 'report')}")
-  failed = [f"{run.name}: {found.reason}" for run, found in ended.items() if not found.finished]
-  if failed:
-    lines = "\n  ".join(failed)
-    print(f"{len(failed)} runs failed; the same command tries them again\n  {lines}")
-    sys.exit(EXIT_FAILED)
+  local.exit_if_failed(ended)
 
 
 def _submit(runs: Sequence[PlannedRun], folder: pathlib.Path) -> None:

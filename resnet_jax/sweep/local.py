@@ -2,8 +2,9 @@
 
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from resnet_jax.distributed.preemption import StopRequest
@@ -15,6 +16,7 @@ from resnet_jax.sweep.status import Status
 from resnet_jax.sweep.table import Screen
 
 POLL_SECONDS = 1.0
+EXIT_FAILED = 2
 
 
 class Job(NamedTuple):
@@ -65,6 +67,15 @@ def run_all(runs: Sequence[PlannedRun], slots: Sequence[Slot]) -> dict[PlannedRu
     finally:
       _stop(jobs, table)
   raise Preempted(f"stopped by {stop.received}; the same command goes on")
+
+
+def exit_if_failed(ended: Mapping[PlannedRun, Status]) -> None:
+  """Ends the command with exit code 2 and a line for each run that failed, if any did."""
+  failed = [f"{run.name}: {found.reason}" for run, found in ended.items() if not found.finished]
+  if failed:
+    lines = "\n  ".join(failed)
+    print(f"{len(failed)} runs failed; the same command tries them again\n  {lines}")
+    sys.exit(EXIT_FAILED)
 
 
 def _settle(job: Job) -> None:

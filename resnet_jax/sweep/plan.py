@@ -11,7 +11,7 @@ import json
 import pathlib
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -23,7 +23,7 @@ from resnet_jax.errors import UserError
 from resnet_jax.runs import metrics, workdir
 from resnet_jax.sweep import rows
 
-OURS = ("logs", "report", "sweep.json")  # in a sweep's folder, beside the rows
+OURS = ("logs", "report", "measured", "sweep.json")  # in a sweep's folder, beside the rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,19 +120,18 @@ def flags(overrides: Mapping[str, Any]) -> list[str]:
   return [f"--config.{key}={value}" for key, value in overrides.items()]
 
 
-def settings(argv: Sequence[str], spec: str | None) -> dict[str, Any]:
+def settings(argv: Sequence[str], base: Callable[[], str] | None) -> dict[str, Any]:
   """The settings among the arguments: --config.train.steps=100 as {"train.steps": 100}.
 
-  If one is not known, the base config of the sweep file `spec` is loaded: it may register what has
-  the setting.
+  If one is not known, the config that `base` names is loaded: it may register what has the setting.
   """
   given: dict[str, tuple[str, str]] = {}
   for argument in argv:
     name, equals, value = argument.lstrip("-").partition("=")
     if argument.startswith("-") and name.startswith("config."):
       given[name.removeprefix("config.")] = equals, value
-  if given.keys() - config_lib.known().keys() and spec:
-    config_lib.load_file(read(spec, {}).base)
+  if given.keys() - config_lib.known().keys() and base:
+    config_lib.load_file(base())
   known, found = config_lib.known(), dict[str, Any]()
   for key, (equals, value) in given.items():
     if key not in known:
@@ -154,7 +153,19 @@ def read(spec: str, settings: Mapping[str, Any], seeds: int | None = None) -> Pl
   Raises:
     UserError: the file holds no sweep, or rows share a name, or settings and rows collide.
   """
-  module, sweep = _call(spec)
+  module, sweep = call(spec, "get_sweep")
+  return settle(spec, module, sweep, settings, seeds)
+
+
+def settle(
+  spec: str,
+  module: types.ModuleType,
+  sweep: rows.Sweep,
+  settings: Mapping[str, Any],
+  seeds: int | None = None,
+) -> Plan:
+  """The plan of a sweep that the file `spec` has returned; see `read`."""
+  _check_rows(spec, sweep)
   path, colon, argument = spec.partition(":")
   numbers = (sweep.seeds if row.seeds is None else row.seeds for row in sweep.rows)
   named = tuple(map(_settle, sweep.rows, numbers if seeds is None else itertools.repeat(seeds)))
@@ -174,21 +185,27 @@ def read(spec: str, settings: Mapping[str, Any], seeds: int | None = None) -> Pl
   return Plan(name, title or name, sweep.base, dict(settings), named, strict=True)
 
 
-def _call(spec: str) -> tuple[types.ModuleType, rows.Sweep]:
-  """The module of a sweep file, and its sweep."""
+def call(spec: str, function: str) -> tuple[types.ModuleType, Any]:
+  """The module of a sweep or study file, and what its function returns.
+
+  Raises:
+    UserError: there is no such file, or it raises anything.
+  """
   try:
-    module, sweep = files.call(spec, "get_sweep")
+    return files.call(spec, function)
   except UserError:
     raise
   except Exception as error:  # whatever a file may raise
     said = " ".join(str(error).split())
     raise UserError(f"--config={spec!r}: {type(error).__name__}: {said}") from None
+
+
+def _check_rows(spec: str, sweep: Any) -> None:
   if not isinstance(sweep, rows.Sweep):
     raise UserError(f"get_sweep of --config={spec!r} returned {sweep!r}; it must return a Sweep")
   for row in sweep.rows:
     if not isinstance(row, rows.Row):
       raise UserError(f"--config={spec!r}: {row!r} is no row; join lists of rows with +")
-  return module, sweep
 
 
 def _settle(row: rows.Row, seeds: int) -> PlannedRow:

@@ -1,6 +1,7 @@
-"""How XLA compiles: which kernels it may choose, and where compiled programs are kept."""
+"""How XLA compiles: which kernels it may choose, where programs are kept, and what they take."""
 
 import os
+from typing import Any
 
 from resnet_jax.config import paths
 
@@ -33,3 +34,16 @@ def set_up() -> None:
   # Small programs, too.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def planned_bytes(compiled: Any) -> int:
+  """The peak memory of a program, as its compiler plans it; what is shared counts once.
+
+  Args:
+    compiled: a `jax.stages.Compiled`.
+  """
+  planned = compiled.memory_analysis()
+  argument, output, temporary, alias = (
+    getattr(planned, f"{kind}_size_in_bytes") for kind in ("argument", "output", "temp", "alias")
+  )
+  return int(argument + output + temporary - alias)

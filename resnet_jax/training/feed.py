@@ -5,7 +5,7 @@ the run's seed and the step alone.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -35,7 +35,7 @@ class Resident:
     state, measured = self._dispatch(state, self._run.train, np.int32(count))
     return state, {key: np.asarray(value)[:count] for key, value in measured.items()}
 
-  def batches(self) -> Iterator[Batch]:
+  def batches(self) -> Generator[Batch, None, None]:
     """The batches of the steps, from the first on."""
     learner, examples = self._run.learner, self._run.train
     key, total = learner.key(1), len(examples.images)
@@ -88,11 +88,11 @@ class Streamed:
     except UserError as error:
       yield from itertools.repeat(error)
 
-  def batches(self) -> Iterator[Batch]:
-    """The batches of the steps, from the first on."""
+  def batches(self) -> Generator[Batch, None, None]:
+    """The batches of the steps, from the first on; who closes it ends the workers."""
     return self._stream(0)
 
-  def _stream(self, first_step: int) -> Iterator[Batch]:
+  def _stream(self, first_step: int) -> Generator[Batch, None, None]:
     from resnet_jax.data.photos import pipeline
 
     run, told = self._run, set[int]()

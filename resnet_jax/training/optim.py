@@ -112,13 +112,17 @@ def build(config, learning_rate: Callable, frozen=()) -> optax.GradientTransform
 def sgd(config, learning_rate: Callable) -> optax.GradientTransformation:
   """SGD with weight decay on every parameter: v := m v + lr (g + decay w), w := w - v.
 
-  The rate is inside the velocity, as in Caffe: when it drops, the velocity keeps its size.
+  The rate is inside the velocity, as in Caffe: when it drops, the velocity keeps its size. A g that
+  is longer than `clip` is cut to it, unless that is 0.
   """
-  return optax.chain(
+  steps = [
     optax.add_decayed_weights(config.weight_decay),
     optax.scale_by_learning_rate(learning_rate),
     optax.trace(decay=config.momentum, nesterov=config.nesterov),
-  )
+  ]
+  if config.clip:
+    steps.insert(0, optax.clip_by_global_norm(config.clip))
+  return optax.chain(*steps)
 
 
 def kernels(params: Any) -> Any:

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from resnet_jax.data import order
 from resnet_jax.data.batch import Batch, Examples
-from resnet_jax.models.resnet import ResNet
+from resnet_jax.models.heads import Network
 from resnet_jax.tasks import Task
 
 
@@ -40,7 +40,7 @@ Taken = tuple[TrainState, dict[str, Any]]  # by steps: the state after them, wha
 class Learner:
   """What stays the same from step to step: the network, its task and its optimizer."""
 
-  model: ResNet
+  model: Network
   task: Task
   optimizer: optax.GradientTransformation
   batch_size: int

@@ -182,14 +182,18 @@ def test_it_is_swept(mine, tmp_path):
   text += f"def get_sweep():\n  return Sweep({str(mine)!r}, {rows}, seeds=1)\n"
   (tmp_path / "sweep.py").write_text(text)
   spec = str(tmp_path / "sweep.py")
-  shared = plan_lib.settings(["sweep", "--config.optim.halving.factor=0.25"], spec)
+
+  def base():
+    return plan_lib.read(spec, {}).base
+
+  shared = plan_lib.settings(["sweep", "--config.optim.halving.factor=0.25"], base)
   assert shared == {"optim.halving.factor": 0.25}
   plan = plan_lib.read(spec, shared)
   ((run, config),) = plan_lib.check(plan, tmp_path / "new").items()
   assert config.optim.halving.to_dict() == {"factor": 0.25, "times": 3}
   assert {"--config.optim.halving.factor=0.25", "--config.optim.halving.times=3"} <= {*run.command}
   with pytest.raises(UserError, match="did you mean config.optim.halving.times"):
-    plan_lib.settings(["sweep", "--config.optim.halving.time=3"], spec)
+    plan_lib.settings(["sweep", "--config.optim.halving.time=3"], base)
 
 
 def test_config_json_names_the_file(mine):

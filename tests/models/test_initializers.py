@@ -25,6 +25,8 @@ def initial(**settings):
     ("msra", 2 / (9 * 32)),
     ("msra_fan_out", 2 / (9 * 64)),
     ("xavier", 2 / (9 * 32 + 9 * 64)),
+    ("lecun", 1 / (9 * 32)),
+    ("orthogonal", 1 / (9 * 32)),
     ("pytorch", 1 / (3 * 9 * 32)),
   ],
 )
@@ -34,6 +36,13 @@ def test_variance(init, variance):
   # 18,432 draws: their variance is known to about 1 %.
   assert np.var(kernel) == pytest.approx(variance, rel=0.04)
   assert abs(np.mean(kernel)) < 4 * np.sqrt(variance / kernel.size)
+
+
+def test_orthogonal_kernels_are_matrices_with_orthonormal_columns():
+  params = initial(init="orthogonal")
+  for kernel in (params["stage3"]["first"]["conv1"]["kernel"], params["classifier"]["kernel"]):
+    columns = np.asarray(kernel).reshape(-1, kernel.shape[-1])
+    np.testing.assert_allclose(columns.T @ columns, np.eye(columns.shape[1]), atol=1e-5)
 
 
 @pytest.mark.parametrize(("init", "bound"), [("msra", 0), ("pytorch", 1 / 8)])

@@ -105,3 +105,14 @@ def test_momentum_is_caffes(nesterov):
     v = 0.9 * v + step  # Caffe keeps the rate inside the velocity
     w = w - (0.9 * v + step if nesterov else v)
     np.testing.assert_allclose(ours, w, rtol=1e-6)
+
+
+def test_a_long_gradient_is_cut_to_the_norm_before_the_decay():
+  config = default_config().optim
+  config.update({"clip": 2.5, "weight_decay": 0.1, "momentum": 0.0})
+  optimizer = optim.build(config, lambda _: 1.0)
+  w = {"a": jnp.ones(1), "b": jnp.ones(1)}
+  for gradient, cut in (((3.0, 4.0), (1.5, 2.0)), ((0.3, 0.4), (0.3, 0.4))):
+    g = {"a": jnp.full(1, gradient[0]), "b": jnp.full(1, gradient[1])}
+    update, _ = optimizer.update(g, optimizer.init(w), w)
+    np.testing.assert_allclose([update["a"][0], update["b"][0]], [-c - 0.1 for c in cut], rtol=1e-6)
