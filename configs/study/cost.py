@@ -55,18 +55,19 @@ of where it does by multiply-adds, so the original nets are the cheaper ones up 
 READING = """
 Each point is a net: its published test error on CIFAR-10, or its own if it is a run's, against
 what it costs. Memory is the peak of one training step as the compiler plans it, weights and
-momentum included; time is that of the fastest of ten steps on random images of that shape, on
+momentum included; time is that of the fastest of thirty steps on random images of that shape, on
 this machine. A point to the lower left of another is better at less cost.
 """
 FOUND = """
-Errors, parameters and multiply-adds are as expected, as they are printed. A step takes more: 14 MB
-with 20 layers, 77 with 110, 127 with 164 and 753 with 1001, a tenth to a half above the guess, and
-0.06, 0.39, 0.40 and 3.2 s, up to twice as long (other work ran beside it, and the ratios moved by a
-third between two runs).
+Errors, parameters and multiply-adds are as expected, as they are printed. A step takes more memory
+than was guessed, by a tenth to a half: 14 MB with 20 layers, 77 with 110, 127 with 164 and 752 with
+1001. It takes less time, 0.02, 0.17, 0.20 and 1.25 s; in another run of the same command 110 took
+0.14 s and 164 took 0.23 s.
 
-Against original 110, 164 takes 1.6 times the memory, not twice, and the same time, not 1.7 times:
-its 1x1 convolutions read more than they compute, but it has half of the 3x3 ones. Pre-activation
-110 takes 57 MB and 0.29 s at the multiply-adds of original 110, which takes 77 and 0.39; the ReLU
-behind the addition, one map more to keep, is the likely reason, not measured apart. So the line of
-pre-activation does not begin to the right of the original's end by memory or time, but to its left.
+Against original 110, 164 takes 1.6 times the memory, not twice, and 1.2 or 1.6 times the time in
+the two runs, not 1.7: its 1x1 convolutions read more than they compute, but it has half of the 3x3
+ones. Pre-activation 110 takes 57 MB and 0.13 s at the multiply-adds of original 110, which takes 77
+and 0.14 to 0.17. The ReLU behind the addition is the likely reason, not measured apart: to keep one
+map more of each unit would take 16.5 of these 20 MB. So the line of pre-activation does not begin
+to the right of the original's end by memory or time, but to its left.
 """

@@ -22,7 +22,7 @@ from resnet_jax.training import steps as steps_lib
 
 @study("cost")
 @requires(require_classification)
-def cost(net: Net, steps: int = 10) -> Iterator[dict[str, Any]]:
+def cost(net: Net, steps: int = 30) -> Iterator[dict[str, Any]]:
   """One row. No data are read: images and labels are random ones of the data set's shape.
 
   - `error`: of the test set, in percent: that of the run, or the first that is published
