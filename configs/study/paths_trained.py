@@ -29,7 +29,27 @@ to cancel; the gradients of different lengths should point the same way, so that
 squares of their sizes is about a third of the whole's.
 """
 
-FOUND = ""
+FOUND = """
+The mean length of the pre-activation net of 56 layers is 3.7 of 27, as expected, but with 110
+layers it is 5.0 of 54, not 3. The original nets have 2.9 and 2.4 again. Training has shortened the
+paths to between a quarter and a half of what they were (9.6 and 13.2 with pre-activation, 9.7 in
+the original net of 110 layers), and paths of more than 9 F contribute less than 1 % in every net:
+these are ensembles of shallow nets. A path through no F at all brings 7 % in the original net of
+110 layers.
+
+The last diagram shows where the pre-activation nets gain their length: F of the first unit of each
+stage is on 0.78, 0.81 and 0.64 of the paths with 110 layers, and on 0.53, 0.70 and 0.74 with 56,
+more than I expected. These are the units that the study lesion cannot remove without harm. In the
+original nets they are units 1 and 19 of 27 (0.54 and 0.22), and 1 and 37 of 54 (0.26 and 0.35); the
+first unit of stage 2 does not stand out.
+
+Number times size is 3.4 and 3.8 in the original nets, longer by 0.5 and 1.3, and 3.8 and 4.1 in the
+others, of which the last is shorter than the exact 5.0. Most of what arrives there comes through
+three F, and of 8 random paths of a length few go through all of them: sampling misses the paths
+that count. The squares of the sizes of all lengths come to 0.20 to 0.36 of the whole, where the
+initialized nets have 0.94 to 1.29: gradients of different lengths no longer are uncorrelated but
+point the same way.
+"""
 
 
 def get_study(data: str = "digits") -> Study:
